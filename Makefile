@@ -1,0 +1,54 @@
+# SmartSpec. `make` lists what there is to do.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SERVICES := gateway keys credits generation storage simulator
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help up check test campaign schemas lock format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+up: $(VENV)/installed ## Start everything on this machine (PORT, SMARTSPEC_HOME); Ctrl-C ends it
+	@exec $(BIN)/python -m services --parent $$PPID
+
+check: $(VENV)/installed ## Lint, types, import rules, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python -m contracts.generate --check
+
+test: $(VENV)/installed ## All suites; real servers that are found are tested as well
+	$(BIN)/pytest -n 2 --dist worksteal
+
+campaign: $(VENV)/installed ## Kill everything at random moments, then prove that nothing was lost
+	$(BIN)/python -m tests.campaign
+
+schemas: $(VENV)/installed ## Write contracts/schemas from the code
+	$(BIN)/python -m contracts.generate
+
+lock: $(VENV)/installed ## Compile locks/ from every pyproject.toml
+	echo "uv" | $(UV_COMPILE) -o locks/uv.txt -
+	$(UV_COMPILE) -o locks/development.txt --group pyproject.toml:development \
+		pyproject.toml contracts/pyproject.toml kernel/pyproject.toml $(SERVICES:%=services/%/pyproject.toml)
+	for service in $(SERVICES); do \
+		$(UV_COMPILE) -o locks/$$service.txt -c locks/development.txt \
+			contracts/pyproject.toml kernel/pyproject.toml services/$$service/pyproject.toml; \
+	done
+
+format: $(VENV)/installed ## Format and mend what can be mended
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was installed and cached; data in .smartspec stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/installed: locks/uv.txt locks/development.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartSpec needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes locks/development.txt
+	@touch $@
