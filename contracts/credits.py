@@ -1,0 +1,79 @@
+"""What credits tells: accounts, grants, and how each task's reservation went.
+
+Amounts are integers of 1/10,000 credit (`..._units`).
+"""
+
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from contracts.envelope import PublicEvent
+
+UNITS_PER_CREDIT = 10_000
+
+
+class AccountOpened(PublicEvent):
+    owner: ClassVar[str] = "credits"
+
+    account_id: UUID
+    user_id: UUID
+    plan: str
+
+
+class CreditsGranted(PublicEvent):
+    owner: ClassVar[str] = "credits"
+
+    account_id: UUID
+    grant_id: str
+    amount_units: PositiveInt
+    reason: str
+
+
+class CreditsReserved(PublicEvent):
+    """The account's credits are held for this task, until exactly one commit or release."""
+
+    owner: ClassVar[str] = "credits"
+    consumers: ClassVar[tuple[str, ...]] = ("generation",)
+
+    task_id: UUID
+    account_id: UUID
+    amount_units: NonNegativeInt
+
+
+class CreditsDeclined(PublicEvent):
+    """Nothing is held for this task, and nothing ever will be.
+
+    `reason` is `insufficient_credits` (then `required_units` and `available_units` say how far) or
+    `released` (the task ended before its reservation arrived).
+    """
+
+    owner: ClassVar[str] = "credits"
+    consumers: ClassVar[tuple[str, ...]] = ("generation",)
+
+    task_id: UUID
+    account_id: UUID
+    reason: str
+    required_units: NonNegativeInt
+    available_units: NonNegativeInt
+
+
+class CreditsCommitted(PublicEvent):
+    """The hold has ended by a charge; what was held beyond it went back at once."""
+
+    owner: ClassVar[str] = "credits"
+
+    task_id: UUID
+    account_id: UUID
+    amount_units: NonNegativeInt
+    released_units: NonNegativeInt
+
+
+class CreditsReleased(PublicEvent):
+    """The hold has ended without a charge."""
+
+    owner: ClassVar[str] = "credits"
+
+    task_id: UUID
+    account_id: UUID
+    amount_units: NonNegativeInt

@@ -1,0 +1,48 @@
+"""What storage tells: which outputs are kept, and which could not be."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+from contracts.envelope import PublicEvent
+
+
+class FileFacts(BaseModel):
+    """A stored file: `key` in the object store, hex `sha256`, sizes in bytes and pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key: str
+    mime_type: str
+    size: PositiveInt
+    sha256: str
+    width: PositiveInt | None
+    height: PositiveInt | None
+    duration_seconds: float | None
+    thumbnail_key: str | None
+
+
+class OutputStored(PublicEvent):
+    """Output `index` of the task can be downloaded, with this hash, from now on."""
+
+    owner: ClassVar[str] = "storage"
+    consumers: ClassVar[tuple[str, ...]] = ("generation",)
+
+    task_id: UUID
+    user_id: UUID
+    index: NonNegativeInt
+    file: FileFacts
+
+
+class OutputRejected(PublicEvent):
+    """Output `index` could not be kept: unreachable, not what was asked for, or unsafe."""
+
+    owner: ClassVar[str] = "storage"
+    consumers: ClassVar[tuple[str, ...]] = ("generation",)
+
+    task_id: UUID
+    user_id: UUID
+    index: NonNegativeInt
+    code: str
+    message: str
