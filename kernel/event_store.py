@@ -1,0 +1,244 @@
+"""Deciding and remembering: heads, events, read models, inbox row and outbox in one transaction.
+
+`EventStore.transact` is the one generic shell. Work that meets a moved head is run again, the
+second time with its heads locked; a stream that had a conflict is locked first for a while, so that
+a hot stream queues instead of losing races.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from contracts.envelope import Envelope, PublicEvent
+from kernel.clock import Clock, new_id
+from kernel.codec import EventCodec
+from kernel.context import current_origin
+from kernel.errors import Unavailable
+from kernel.messages import Aggregate, Decider
+from kernel.schema import ALREADY_HANDLED, APPEND_CONFLICT
+from kernel.sql import Connection, Database, Statement, render
+from kernel.unit import Recorded, Unit
+
+C = TypeVar("C")
+E = TypeVar("E")
+S = TypeVar("S")
+T = TypeVar("T")
+
+Announce = Callable[[Recorded[Any]], PublicEvent | None]
+"""Own event -> public event, or nothing: a service's `outbox.py`."""
+Project = Callable[[Recorded[Any]], Iterable[Statement]]
+"""Own event -> statements on the read model: a service's `read_model.py`."""
+Work = Callable[[Unit], Awaitable[T]]
+
+ATTEMPTS_MAX = 8
+HOT_FOR_S = 10.0
+HOT_STREAMS_MAX = 1_000
+OUTBOX_LEASE = timedelta(seconds=15)
+
+CONFLICTS = {
+    APPEND_CONFLICT,
+    asyncpg.UniqueViolationError.sqlstate,
+    asyncpg.DeadlockDetectedError.sqlstate,
+    asyncpg.SerializationError.sqlstate,
+}
+
+
+def no_projection(_: Recorded[Any]) -> Iterable[Statement]:
+    return ()
+
+
+class MessageKey(NamedTuple):
+    """Who handles which message: the inbox row that commits with its effects."""
+
+    consumer: str
+    message_id: UUID
+
+
+class Conflict(Exception):
+    """Somebody else moved a head, or wrote the same record, meanwhile."""
+
+
+class AlreadyHandled(Exception):
+    """The message of this unit has had its effects before; nothing was written now."""
+
+
+class EventStore:
+    """One service's history, in its own schema."""
+
+    def __init__(
+        self,
+        database: Database,
+        schema: str,
+        aggregates: Sequence[Aggregate[Any, Any]],
+        *,
+        clock: Clock,
+        announce: Announce = lambda _: None,
+        project: Project = no_projection,
+    ) -> None:
+        self.database = database
+        self.schema = schema
+        self.clock = clock
+        self.codec = EventCodec(aggregates)
+        self.owner = new_id()
+        self._announce = announce
+        self._project = project
+        self._hot: dict[str, float] = {}
+        self._committed: list[Callable[[Sequence[Recorded[Any]], Sequence[Envelope]], None]] = []
+        self._append = f"SELECT {schema}.append({', '.join(f'${n}' for n in range(1, 19))})"
+
+    def on_commit(
+        self, listener: Callable[[Sequence[Recorded[Any]], Sequence[Envelope]], None]
+    ) -> None:
+        """Call `listener(recorded, envelopes)` after each commit; it must not wait or fail."""
+        self._committed.append(listener)
+
+    async def handle(
+        self, decider: Decider[C, E, S], stream_id: str, command: C
+    ) -> Sequence[Recorded[E]]:
+        """One command on one stream; returns what was recorded, nothing when there was no need."""
+
+        async def work(unit: Unit) -> Sequence[Recorded[E]]:
+            return await unit.decide(decider, stream_id, command)
+
+        return await self.transact(work)
+
+    async def transact(self, work: Work[T], *, message: MessageKey | None = None) -> T:
+        """Run `work` and commit what its unit collected, with the inbox row of `message`.
+
+        `work` may run up to `ATTEMPTS_MAX` times, so it must not act outside its unit. Raises
+        `AlreadyHandled`, `Unavailable` when every attempt met a conflict, and whatever `work`
+        raises (then nothing is written).
+        """
+        to_lock: dict[str, Aggregate[Any, Any]] = {}
+        for _ in range(ATTEMPTS_MAX):
+            async with self.database.connection() as connection:
+                unit = self._unit(connection)
+                try:
+                    result, envelopes = await self._attempt(unit, work, message, to_lock)
+                except Conflict:
+                    self._heat(unit.heads)
+                    to_lock |= {name: head.aggregate for name, head in unit.heads.items()}
+                    continue
+            for listener in self._committed:
+                listener(unit.recorded, envelopes)
+            return result
+        raise Unavailable("busy", "Too many changes at once; try again.", retry_after_s=1)
+
+    async def read(self, aggregate: Aggregate[E, S], stream_id: str) -> tuple[S, int]:
+        """A stream's state and version (0 when there is none)."""
+        async with self.database.connection() as connection:
+            unit = self._unit(connection)
+            state = await unit.state(aggregate, stream_id)
+            return state, unit.heads[stream_id].version
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(self.schema, self.codec, connection, current_origin(), self.clock.now())
+
+    async def _attempt(
+        self,
+        unit: Unit,
+        work: Work[T],
+        message: MessageKey | None,
+        to_lock: Mapping[str, Aggregate[Any, Any]],
+    ) -> tuple[T, Sequence[Envelope]]:
+        """One attempt; `to_lock` are the heads that the attempt before it met, locked at once and
+        in order, so that two commands over the same streams never wait for each other."""
+        try:
+            if to_lock:
+                async with unit.connection.transaction():
+                    unit.locking = True
+                    await unit.load(to_lock)
+                    result = await work(unit)
+                    return result, await self._write(unit, message)
+            result = await work(unit)
+            if self._any_hot(unit.heads):
+                raise Conflict  # not yet, but likely: lock first
+            if unit.statements or self._project is not no_projection:
+                async with unit.connection.transaction():
+                    return result, await self._write(unit, message)
+            return result, await self._write(unit, message)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == ALREADY_HANDLED:
+                raise AlreadyHandled from error
+            if error.sqlstate in CONFLICTS:
+                raise Conflict from error
+            raise
+
+    async def _write(self, unit: Unit, message: MessageKey | None) -> Sequence[Envelope]:
+        envelopes = self._envelopes(unit.recorded)
+        if unit.recorded or message is not None:
+            await unit.connection.execute(self._append, *self._columns(unit, envelopes, message))
+        for text, values in (*self._projected(unit), *unit.statements):
+            await unit.connection.execute(text, *values)
+        return envelopes
+
+    def _columns(
+        self, unit: Unit, envelopes: Sequence[Envelope], message: MessageKey | None
+    ) -> tuple[Any, ...]:
+        """The arguments of the schema's `append` function, heads in the order of their ids."""
+        moved = sorted((i, h) for i, h in unit.heads.items() if h.version > h.expected)
+        recorded = unit.recorded
+        return (
+            [stream_id for stream_id, _ in moved],
+            [head.expected for _, head in moved],
+            [head.version for _, head in moved],
+            [self.codec.encode_state(head.aggregate, head.state) for _, head in moved],
+            [item.event_id for item in recorded],
+            [item.stream_id for item in recorded],
+            [item.version for item in recorded],
+            [type(item.event).__name__ for item in recorded],
+            [self.codec.schema_version(item.event) for item in recorded],
+            [self.codec.encode(item.event) for item in recorded],
+            _metadata(unit),
+            unit.now,
+            [envelope.id for envelope in envelopes],
+            [envelope.model_dump(mode="json") for envelope in envelopes],
+            self.owner,
+            OUTBOX_LEASE,
+            message.consumer if message else None,
+            message.message_id if message else None,
+        )
+
+    def _envelopes(self, recorded: Sequence[Recorded[Any]]) -> list[Envelope]:
+        return [
+            Envelope.of(
+                public,
+                event_id=item.event_id,
+                subject=item.stream_id,
+                version=item.version,
+                time=item.at,
+                correlation_id=item.origin.correlation_id,
+                causation_id=item.origin.causation_id,
+                traceparent=item.origin.traceparent,
+            )
+            for item in recorded
+            if (public := self._announce(item)) is not None
+        ]
+
+    def _projected(self, unit: Unit) -> list[tuple[str, Sequence[Any]]]:
+        return [
+            render(statement, parameters)
+            for item in unit.recorded
+            for statement, parameters in self._project(item)
+        ]
+
+    def _heat(self, heads: Iterable[str]) -> None:
+        if len(self._hot) > HOT_STREAMS_MAX:
+            self._hot.clear()
+        self._hot.update(dict.fromkeys(heads, monotonic() + HOT_FOR_S))
+
+    def _any_hot(self, heads: Iterable[str]) -> bool:
+        now = monotonic()
+        return any(self._hot.get(stream_id, 0.0) > now for stream_id in heads)
+
+
+def _metadata(unit: Unit) -> dict[str, str | None]:
+    return {
+        "correlation_id": unit.origin.correlation_id,
+        "causation_id": unit.origin.causation_id,
+        "traceparent": unit.origin.traceparent,
+    }

@@ -1,0 +1,18 @@
+"""HTTP parts of a service: app factory, errors, internal identity, idempotency, health."""
+
+from kernel.http.app import create_app, problem
+from kernel.http.idempotency import Attempt, Idempotency, Replay, Resumed, idempotency_key
+from kernel.http.identity import Caller, Identity, InternalTokens
+
+__all__ = [
+    "Attempt",
+    "Caller",
+    "Idempotency",
+    "Identity",
+    "InternalTokens",
+    "Replay",
+    "Resumed",
+    "create_app",
+    "idempotency_key",
+    "problem",
+]

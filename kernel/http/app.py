@@ -1,0 +1,168 @@
+"""The app factory of a service: one shape of errors, request ids, health, strict bodies."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kernel.context import caused_by, current_origin, origin_of_request
+from kernel.errors import Error, UnsupportedMedia
+from kernel.http.identity import InternalTokens
+
+REQUEST_ID = "x-request-id"
+FIELD_ERRORS_MAX = 20
+_BODY_METHODS = {"POST", "PUT", "PATCH"}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(
+    title: str,
+    routers: Sequence[APIRouter],
+    *,
+    internal_tokens: InternalTokens,
+    ready: Callable[[], Awaitable[bool]],
+) -> FastAPI:
+    """A service's HTTP side: its routers, `/livez`, `/readyz` and the kernel's error rendering."""
+    app = FastAPI(title=title, docs_url=None, redoc_url=None)
+    app.state.internal_tokens = internal_tokens
+    for router in routers:
+        app.include_router(router)
+    app.include_router(_health(ready))
+    app.add_exception_handler(Error, _render_error)
+    app.add_exception_handler(RequestValidationError, _render_validation)
+    app.add_exception_handler(HTTPException, _render_http)
+    app.add_middleware(OriginMiddleware)
+    return app
+
+
+def problem(
+    status: int, code: str, message: str, details: dict[str, Any] | None = None, **headers: str
+) -> JSONResponse:
+    """The native error body: `{"error", "message", "details"}`."""
+    return JSONResponse(
+        {"error": code, "message": message, "details": details or {}},
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+class OriginMiddleware:
+    """Gives each request its origin, answers with its id, and turns a fault into a plain 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = origin_of_request(headers.get(REQUEST_ID.encode()), headers.get(b"traceparent"))
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (REQUEST_ID.encode(), origin.correlation_id.encode()),
+                ]
+                _log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=message["status"],
+                )
+            await send(message)
+
+        with caused_by(origin):
+            try:
+                _refuse_other_media(scope["method"], headers)
+                await self._app(scope, receive, send_with_id)
+            except Error as error:
+                await _render(error)(scope, receive, send_with_id)
+            except Exception:
+                _log.exception("request_failed", method=scope["method"], path=scope["path"])
+                if started:
+                    raise
+                answer = problem(500, "internal_error", "Something went wrong on our side.")
+                await answer(scope, receive, send_with_id)
+
+
+def _refuse_other_media(method: str, headers: dict[bytes, str]) -> None:
+    """A body must say that it is JSON or a form; one that says nothing is taken for JSON."""
+    kind = headers.get(b"content-type", "").split(";")[0].strip().lower()
+    known = {"", "application/json", "multipart/form-data"}
+    if method in _BODY_METHODS and kind not in known and headers.get(b"content-length") != "0":
+        raise UnsupportedMedia(
+            "unsupported_media_type", "Send application/json.", {"content_type": kind[:100]}
+        )
+
+
+def _health(ready: Callable[[], Awaitable[bool]]) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/livez", tags=["ops"])
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz", tags=["ops"])
+    async def readyz() -> Response:
+        if await ready():
+            return JSONResponse({"status": "ready"})
+        return problem(503, "not_ready", "Starting or ending, or a part is away.", Retry_After="1")
+
+    return router
+
+
+def _render(error: Error) -> JSONResponse:
+    answer = problem(error.status, error.code, error.message, error.details)
+    if error.retry_after_s is not None:
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 401:  # noqa: PLR2004 - RFC 9110, 11.6.1: a 401 names its challenge
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="smartspec"'
+    return answer
+
+
+async def _render_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Error)
+    return _render(error)
+
+
+async def _render_validation(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"field": _field(item["loc"]), "message": item["msg"]}
+        for item in error.errors()[:FIELD_ERRORS_MAX]
+    ]
+    first = fields[0] if fields else {"field": "body", "message": "not acceptable"}
+    return problem(
+        422, "invalid_request", f"{first['field']}: {first['message']}", {"fields": fields}
+    )
+
+
+def _field(location: Sequence[Any]) -> str:
+    """`options.num_images` of `("body", "options", "num_images")`."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in {"body", "query", "path", "header"}:
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+async def _render_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "invalid_request")
+    answer = problem(error.status_code, code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+__all__ = ["OriginMiddleware", "create_app", "current_origin", "problem"]

@@ -1,0 +1,82 @@
+"""Logs: one JSON object a line on stdout, with the request's id, and no secret or prompt in it.
+
+The redactor runs last, over everything that any module logs, the standard library's included.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+REDACTED = "[redacted]"
+DEPTH_MAX = 6
+
+_SECRET_NAMES = re.compile(
+    r"(?i)(password|passwd|secret|token|api_?key|authorization|prompt|cookie|credential|signature)"
+)
+_SECRET_VALUES = re.compile(
+    r"""(?x)
+    \b(?:sk_live_|nb_live_)[A-Za-z0-9]+            # our API keys
+    | \beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+   # JSON Web Tokens
+    | (?i:bearer)\s+[A-Za-z0-9._~+/-]+=*           # credentials of any vendor
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)              # user:password in an address
+    | (?<=signature=)[A-Za-z0-9_-]+                # signed links
+    """
+)
+
+
+def redact(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Blank values under secret names and secrets inside texts, at any depth up to `DEPTH_MAX`."""
+    return {name: _redacted(name, value, 0) for name, value in event.items()}
+
+
+def _redacted(name: str, value: Any, depth: int) -> Any:
+    if depth > DEPTH_MAX or (_SECRET_NAMES.search(name) and value is not None):
+        return REDACTED
+    if isinstance(value, str):
+        return _SECRET_VALUES.sub(REDACTED, value)
+    if isinstance(value, Mapping):
+        return {key: _redacted(str(key), item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", item, depth + 1) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _SECRET_VALUES.sub(REDACTED, str(value))
+
+
+def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's logs to `stream` (stdout) as JSON lines."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream if stream is not None else sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                redact,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn.access", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

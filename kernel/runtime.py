@@ -1,0 +1,138 @@
+"""The process: serves the apps, starts services, and ends them so that nothing in flight is lost.
+
+Ending: unready, stop accepting, end waits and workers, flush the outboxes, close pools. What runs
+under this (an embedded PostgreSQL) ends after it.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from kernel.bus import Bus
+from kernel.service import Service
+
+ACCEPT_END_TIMEOUT_S = 1
+BACKLOG = 2_048
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An app and the socket on which it is served."""
+
+    name: str
+    app: ASGIApp
+    socket: socket.socket
+
+    @property
+    def port(self) -> int:
+        return int(self.socket.getsockname()[1])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises OSError when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    bound.listen(BACKLOG)
+    bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with signals left to the runtime."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Runtime:
+    """Runs `services` on `bus`, and serves `endpoints`."""
+
+    def __init__(
+        self, services: Sequence[Service], bus: Bus, endpoints: Sequence[Endpoint]
+    ) -> None:
+        self._services = services
+        self._bus = bus
+        self._endpoints = endpoints
+        self._stop = asyncio.Event()
+        self._failed: list[str] = []
+        self.ready = False
+
+    async def run(self, on_ready: Callable[[], Awaitable[None]]) -> bool:
+        """Until a signal or `stop`; whether it ended because it was asked to."""
+        self._catch_signals()
+        servers = [_server(endpoint) for endpoint in self._endpoints]
+        serving: list[asyncio.Task[None]] = []
+        try:
+            for service in self._services:
+                await service.start(self._bus, self._fail)
+            for server, endpoint in zip(servers, self._endpoints, strict=True):
+                serving.append(asyncio.create_task(server.serve([endpoint.socket])))
+            while not all(server.started for server in servers):
+                if any(task.done() for task in serving):
+                    self._fail("http")
+                    break
+                await asyncio.sleep(0.005)
+            self.ready = not self._failed
+            if self.ready:
+                await on_ready()
+            await self._stop.wait()
+        finally:
+            await self._end(servers, serving)
+        return not self._failed
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _fail(self, name: str) -> None:
+        self._failed.append(name)
+        self._stop.set()
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+
+    async def _end(
+        self, servers: Sequence[uvicorn.Server], serving: Sequence[asyncio.Task[None]]
+    ) -> None:
+        self.ready = False
+        for service in self._services:
+            if service.waiters is not None:
+                service.waiters.end()
+        for server in servers[:1]:  # the gateway; vendors played beside it stay until the end
+            server.should_exit = True
+        await asyncio.gather(*serving[:1], return_exceptions=True)
+        await asyncio.gather(*(service.quiesce() for service in self._services))
+        await asyncio.gather(*(service.flush() for service in self._services))
+        await self._bus.stop()
+        await asyncio.gather(*(service.stop() for service in self._services))
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving, return_exceptions=True)
+        _log.info("ended")
+
+
+def _server(endpoint: Endpoint) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            endpoint.app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=ACCEPT_END_TIMEOUT_S,
+            server_header=False,
+            date_header=True,
+        )
+    )

@@ -1,0 +1,112 @@
+"""A running service: its app, what it hears and says, its workers; and the platform under it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from starlette.types import ASGIApp
+
+from kernel.bus import Bus
+from kernel.clock import Clock
+from kernel.encryption import Encryption
+from kernel.event_store import EventStore
+from kernel.http.identity import InternalTokens
+from kernel.inbox import Inbox
+from kernel.links import MediaLinks
+from kernel.outbox import Publisher
+from kernel.projections import ReadModel, ensure
+from kernel.sql import Database
+from kernel.waiting import Waiters
+
+FLUSH_TIMEOUT_S = 2.0
+
+_log = structlog.get_logger(__name__)
+
+Worker = Callable[[], Awaitable[None]]
+"""A loop that runs until it is cancelled."""
+
+
+class Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a process offers its services. `sole_owner`: no other process shares the database."""
+
+    database: Database
+    bus: Bus
+    clock: Clock
+    encryption: Encryption
+    internal_tokens: InternalTokens
+    links: MediaLinks
+    public_base_url: str
+    sole_owner: bool = False
+
+
+@dataclass
+class Service:
+    """One service in this process, started and ended in the order that loses nothing."""
+
+    name: str
+    app: ASGIApp | None = None
+    store: EventStore | None = None
+    read_model: ReadModel | None = None
+    inbox: Inbox | None = None
+    publisher: Publisher | None = None
+    waiters: Waiters | None = None
+    workers: Sequence[Worker] = ()
+    resources: Sequence[Closable] = ()
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _worker_tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self, bus: Bus, failed: Callable[[str], None]) -> None:
+        """Make the read model, subscribe, and start the loops; `failed` is told if one dies."""
+        if self.store is not None and self.read_model is not None:
+            async with self.store.database.connection() as connection:
+                await ensure(connection, self.read_model)
+        if self.inbox is not None:
+            await self.inbox.maintain()
+            bus.subscribe(self.name, self.inbox.receive)
+            self._tasks.append(self._spawn(self.inbox.run, failed))
+        if self.publisher is not None:
+            self._tasks.append(self._spawn(self.publisher.run, failed))
+        self._worker_tasks = [self._spawn(worker, failed) for worker in self.workers]
+
+    async def quiesce(self) -> None:
+        """End waits and workers: nothing new is begun."""
+        if self.waiters is not None:
+            self.waiters.end()
+        await _cancel(self._worker_tasks)
+
+    async def flush(self) -> None:
+        """Publish what is left, at most `FLUSH_TIMEOUT_S`; the rest stays in the outbox."""
+        if self.publisher is not None and not await self.publisher.drain(FLUSH_TIMEOUT_S):
+            _log.warning("outbox_not_empty", service=self.name)
+
+    async def stop(self) -> None:
+        await _cancel(self._tasks)
+        for resource in self.resources:
+            await resource.aclose()
+
+    def _spawn(self, worker: Worker, failed: Callable[[str], None]) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            try:
+                await worker()
+            except Exception:  # noqa: BLE001 - a dead loop must end the process, not hide
+                _log.exception("worker_died", service=self.name)
+                failed(self.name)
+
+        return asyncio.create_task(guarded(), name=f"{self.name}:{worker!r}")
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
+    tasks.clear()

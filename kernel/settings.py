@@ -1,0 +1,92 @@
+"""Settings: environment variables and `.env`, read once at start into frozen classes.
+
+A malformed value, or an unknown `SMARTSPEC_*` name, refuses to start and names itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SMARTSPEC_"
+ENV_FILE = ".env"
+
+
+class WrongSettings(SystemExit):
+    """The process can't start like this; the words name each variable."""
+
+
+class Settings(BaseSettings):
+    """What every service reads. Names and aliases: README, "Settings"."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=ENV_FILE, extra="ignore", hide_input_in_errors=True
+    )
+
+    database_url: str | None = Field(
+        None, validation_alias=AliasChoices("DATABASE_URL", "SUPABASE_DB_URL")
+    )
+    home: Path = Field(Path(".smartspec"), validation_alias="SMARTSPEC_HOME")
+    sandbox: bool | None = Field(default=None, validation_alias="SMARTSPEC_SANDBOX")
+    host: str = Field("127.0.0.1", validation_alias="HOST")
+    port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
+    public_base_url: str | None = Field(None, validation_alias="PUBLIC_BASE_URL")
+    log_level: str = Field(
+        "INFO",
+        validation_alias="LOG_LEVEL",
+        pattern=r"(?i)^(debug|info|warning|error|critical)$",
+    )
+    encryption_master_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("ENCRYPTION_MASTER_KEY", "ENCRYPTION_KEY")
+    )
+    jwt_secret_key: SecretStr | None = Field(None, validation_alias="JWT_SECRET_KEY")
+    mode: str = Field(
+        "development",
+        validation_alias=AliasChoices("API_MODE", "APP_MODE"),
+        pattern=r"^(development|production)$",
+    )
+
+    @property
+    def in_production(self) -> bool:
+        return self.mode == "production"
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else None
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def read_settings(kind: type[S], **given: Any) -> S:
+    """The settings of `kind` from the environment; `given` wins. Raises `WrongSettings`."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        faults = [
+            f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_input=False)
+        ]
+        raise WrongSettings("SmartSpec can't start:\n" + "\n".join(faults)) from None
+
+
+def refuse_unknown(kinds: Iterable[type[BaseSettings]], environment: Mapping[str, str]) -> None:
+    """Raise `WrongSettings` for a `SMARTSPEC_*` variable that no settings class knows."""
+    known = {name for kind in kinds for name in _variables(kind)}
+    present = {**dict.fromkeys(dotenv_values(ENV_FILE), ""), **environment}
+    unknown = sorted(name for name in present if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise WrongSettings(f"SmartSpec can't start: unknown setting {', '.join(unknown)}")
+
+
+def _variables(kind: type[BaseSettings]) -> Iterable[str]:
+    for field in kind.model_fields.values():
+        alias = field.validation_alias
+        if isinstance(alias, str):
+            yield alias
+        elif isinstance(alias, AliasChoices):
+            yield from (choice for choice in alias.choices if isinstance(choice, str))

@@ -1,0 +1,178 @@
+"""SQL: SQLAlchemy Core declares and compiles statements, asyncpg executes them.
+
+The one place that knows both. Mind: `IN` compiles to a placeholder that asyncpg can't expand, so
+write `= ANY(:array)`; bind processors don't run, so the jsonb codec is set on each connection;
+every table is schema-qualified, nothing relies on `search_path`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias, cast
+
+import asyncpg
+import orjson
+from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.schema import Table
+
+Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
+Statement: TypeAlias = tuple[ClauseElement, Mapping[str, Any]]
+"""A Core statement and the values of its parameters."""
+
+POOL_SIZE_MAX = 20
+COMPILED_STATEMENTS_MAX = 1_024
+COMMAND_TIMEOUT_S = 30.0
+IDLE_IN_TRANSACTION_MS = "10000"
+
+DATABASE_AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+"""What it looks like when the server is gone, going or coming: nothing is wrong with the work."""
+
+_DIALECT = asyncpg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=COMPILED_STATEMENTS_MAX)
+def _compiled(
+    statement: ClauseElement, keys: tuple[str, ...], schema_map: tuple[tuple[str, str], ...]
+) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
+    compiled = cast(
+        "SQLCompiler",
+        statement.compile(
+            dialect=_DIALECT,
+            column_keys=list(keys) or None,
+            **_translation(dict(schema_map)),
+            compile_kwargs={"render_postcompile": True},
+        ),
+    )
+    return compiled.string, tuple(compiled.positiontup or ()), compiled.params
+
+
+def _translation(schema_map: Mapping[str, str]) -> dict[str, Any]:
+    if not schema_map:
+        return {}
+    return {"schema_translate_map": schema_map, "render_schema_translate": True}
+
+
+def render(
+    statement: ClauseElement,
+    parameters: Mapping[str, Any],
+    schema_map: Mapping[str, str] | None = None,
+) -> tuple[str, list[Any]]:
+    """The statement as asyncpg takes it: text with `$n`, and the values in that order."""
+    keys = tuple(sorted(parameters))
+    text, names, defaults = _compiled(statement, keys, tuple((schema_map or {}).items()))
+    return text, [parameters.get(name, defaults.get(name)) for name in names]
+
+
+async def execute(connection: Connection, statement: ClauseElement, **parameters: Any) -> str:
+    """Run `statement`; returns PostgreSQL's command tag (`UPDATE 1`)."""
+    text, values = render(statement, parameters)
+    return await connection.execute(text, *values)
+
+
+async def fetch(
+    connection: Connection, statement: ClauseElement, **parameters: Any
+) -> list[asyncpg.Record]:
+    text, values = render(statement, parameters)
+    return await connection.fetch(text, *values)
+
+
+async def fetch_row(
+    connection: Connection, statement: ClauseElement, **parameters: Any
+) -> asyncpg.Record | None:
+    text, values = render(statement, parameters)
+    return await connection.fetchrow(text, *values)
+
+
+def create_tables(tables: Sequence[Table], schema_map: Mapping[str, str] | None = None) -> str:
+    """DDL that makes `tables` and their indexes where they are missing."""
+    parts: list[DDLElement] = []
+    for table in tables:
+        parts.append(CreateTable(table, if_not_exists=True))
+        parts.extend(
+            CreateIndex(index, if_not_exists=True)
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        )
+    translation = _translation(schema_map or {})
+    return ";\n".join(str(part.compile(dialect=_DIALECT, **translation)) for part in parts)
+
+
+async def _prepare_connection(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda data: orjson.loads(data[1:]),
+    )
+
+
+class Database:
+    """One PostgreSQL database, one asyncpg pool in this process."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, dsn: str, *, application: str = "smartspec") -> "Database":
+        """Open the pool (at most `POOL_SIZE_MAX` connections, `COMMAND_TIMEOUT_S` a command)."""
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=POOL_SIZE_MAX,
+            init=_prepare_connection,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={
+                "application_name": application,
+                "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+            },
+        )
+        return cls(pool)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, statement: ClauseElement, **parameters: Any) -> list[asyncpg.Record]:
+        async with self.connection() as connection:
+            return await fetch(connection, statement, **parameters)
+
+    async def fetch_row(self, statement: ClauseElement, **parameters: Any) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await fetch_row(connection, statement, **parameters)
+
+    async def execute(self, statement: ClauseElement, **parameters: Any) -> str:
+        async with self.connection() as connection:
+            return await execute(connection, statement, **parameters)
+
+    async def answers(self) -> bool:
+        """Whether the server answers right now; for `/readyz`."""
+        try:
+            async with self._pool.acquire(timeout=2) as connection:
+                return bool(await connection.fetchval("SELECT true", timeout=2))
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Close politely, then firmly."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout_s)
+        except TimeoutError:
+            self._pool.terminate()

@@ -1,0 +1,72 @@
+"""Waiting for a change without holding a connection: subscribe first, act, read again on a change.
+
+Changes arrive by broadcast and may be lost, so a waiter reads once more before it gives up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+from uuid import UUID
+
+from kernel.errors import Unavailable
+
+T = TypeVar("T")
+
+WAITERS_MAX = 10_000
+
+
+class Waiters:
+    """Who waits for what in this process, at most `WAITERS_MAX` at once."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[UUID, set[asyncio.Event]] = {}
+        self._count = 0
+        self._ending = False
+
+    def changed(self, identity: UUID) -> None:
+        """Wake everyone who waits for `identity`."""
+        for event in self._by_id.get(identity, ()):
+            event.set()
+
+    def end(self) -> None:
+        """Wake everyone; each answers with what it reads now. For shutting down."""
+        self._ending = True
+        for events in self._by_id.values():
+            for event in events:
+                event.set()
+
+    @contextmanager
+    def subscribed(self, identity: UUID) -> Iterator[asyncio.Event]:
+        """Raises `Unavailable` when too many wait already."""
+        if self._count >= WAITERS_MAX:
+            raise Unavailable("too_many_waiters", "Too many requests wait.", retry_after_s=1)
+        event = asyncio.Event()
+        self._count += 1
+        self._by_id.setdefault(identity, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._count -= 1
+            waiting = self._by_id[identity]
+            waiting.discard(event)
+            if not waiting:
+                del self._by_id[identity]
+
+    async def until(
+        self,
+        changed: asyncio.Event,
+        read: Callable[[], Awaitable[T]],
+        done: Callable[[T], bool],
+        timeout_s: float,
+    ) -> T:
+        """Read until `done`, waking on each change; the last value read at the time-out."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed.clear()
+            value = await read()
+            remaining_s = deadline - asyncio.get_running_loop().time()
+            if done(value) or remaining_s <= 0 or self._ending:
+                return value
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), remaining_s)
