@@ -1,0 +1,42 @@
+"""Composition root of credits."""
+
+from kernel.event_store import EventStore
+from kernel.http import create_app
+from kernel.inbox import Inbox
+from kernel.outbox import Publisher
+from kernel.projections import History
+from kernel.service import Platform, Service
+from services.credits.api import routes
+from services.credits.domain import ACCOUNT, HOLD
+from services.credits.inbox import subscriptions
+from services.credits.outbox import announce
+from services.credits.read_model import READ_MODEL, project
+from services.credits.settings import CreditsSettings
+
+SCHEMA = "credits"
+AGGREGATES = (ACCOUNT, HOLD)
+HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+
+def create_service(settings: CreditsSettings, platform: Platform) -> Service:
+    store = EventStore(
+        platform.database,
+        SCHEMA,
+        AGGREGATES,
+        clock=platform.clock,
+        announce=announce,
+        project=project,
+    )
+    return Service(
+        name="credits",
+        app=create_app(
+            "credits",
+            [routes(platform.database)],
+            internal_tokens=platform.internal_tokens,
+            ready=platform.database.answers,
+        ),
+        store=store,
+        read_model=READ_MODEL,
+        inbox=Inbox("credits", store, subscriptions(settings.grant_units_by_plan)),
+        publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+    )

@@ -1,0 +1,96 @@
+"""A hold: what one task has of its account's credits, or will never have.
+
+It remembers for ever, so that a repeated, late or early message changes nothing.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeAlias, assert_never
+from uuid import UUID
+
+from kernel.messages import Aggregate
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPlaced:
+    task_id: UUID
+    account_id: UUID
+    amount_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRefused:
+    task_id: UUID
+    account_id: UUID
+    reason: str
+    required_units: int
+    available_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBarred:
+    """The task ended before its reservation was heard: that reservation will be refused."""
+
+    task_id: UUID
+    account_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class HoldCommitted:
+    task_id: UUID
+    account_id: UUID
+    amount_units: int
+    released_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReleased:
+    task_id: UUID
+    account_id: UUID
+    amount_units: int
+
+
+HoldEvent: TypeAlias = HoldPlaced | HoldRefused | HoldBarred | HoldCommitted | HoldReleased
+
+
+class HoldStatus(StrEnum):
+    NONE = "none"
+    BARRED = "barred"
+    REFUSED = "refused"
+    HELD = "held"
+    COMMITTED = "committed"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`amount_units` is what was placed; `committed_units` what it ended by charging."""
+
+    status: HoldStatus = HoldStatus.NONE
+    amount_units: int = 0
+    committed_units: int = 0
+
+
+def _evolve_hold(state: Hold, event: HoldEvent) -> Hold:
+    match event:
+        case HoldPlaced():
+            return Hold(HoldStatus.HELD, event.amount_units)
+        case HoldRefused():
+            return Hold(HoldStatus.REFUSED, event.required_units)
+        case HoldBarred():
+            return Hold(HoldStatus.BARRED)
+        case HoldCommitted():
+            return replace(state, status=HoldStatus.COMMITTED, committed_units=event.amount_units)
+        case HoldReleased():
+            return replace(state, status=HoldStatus.RELEASED)
+        case _:
+            assert_never(event)
+
+
+HOLD: Aggregate[HoldEvent, Hold] = Aggregate(
+    name="hold",
+    state=Hold,
+    initial_state=Hold,
+    evolve=_evolve_hold,
+    events=(HoldPlaced, HoldRefused, HoldBarred, HoldCommitted, HoldReleased),
+)
