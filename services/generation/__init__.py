@@ -1,0 +1,6 @@
+"""generation owns tasks, provider jobs, the model catalogue and the price book.
+
+It hears CreditsReserved and CreditsDeclined (the task may start, or has failed), OutputStored and
+OutputRejected (an output is kept, or can't be). It says TaskCreated, TaskStarted, OutputProduced,
+TaskCompleted, TaskFailed and TaskCancelled, and broadcasts TaskChanged and TaskProgressed.
+"""

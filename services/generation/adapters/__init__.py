@@ -1,0 +1,1 @@
+"""Other I/O of generation: the vendors' protocols, and the model catalogue's file."""

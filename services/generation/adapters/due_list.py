@@ -1,0 +1,205 @@
+"""The due-list: which provider job is to be asked when, and which task ends when at the latest.
+
+Claims are short statements with a lease; nothing is locked while a provider is asked. A claim marks
+a job as `submitting` before the question leaves, so that a crash in between is seen as what it is:
+an attempt of unknown outcome, never silently repeated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from kernel.clock import new_id
+from kernel.sql import Database
+from kernel.unit import Unit
+
+CLAIM_BATCH = 64
+LEASE = timedelta(seconds=60)
+
+_COLUMNS = (
+    "job_id, task_id, output_index, attempt, provider, model, state, provider_job_id, looks,"
+    " progress, request_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """`state` is submitting, submitted, or unknown (its time to be found again has run out)."""
+
+    job_id: UUID
+    task_id: UUID
+    output_index: int
+    attempt: int
+    provider: str
+    model: str
+    state: str
+    provider_job_id: str | None
+    looks: int
+    progress: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueDeadline:
+    task_id: UUID
+    request_id: str
+
+
+class DueList:
+    """The tables `provider_jobs` and `task_deadlines` of generation."""
+
+    def __init__(self, database: Database, unknown_for: timedelta) -> None:
+        self._database = database
+        self._unknown_for = unknown_for
+
+    async def claim(self, now: datetime) -> Sequence[DueJob]:
+        """Jobs whose time has come, leased to the caller for `LEASE`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"""
+                UPDATE generation.provider_jobs SET
+                    lease_until = $1::timestamptz + $2,
+                    state = CASE state WHEN 'waiting' THEN 'submitting' ELSE state END
+                WHERE job_id = ANY(ARRAY(
+                    SELECT job_id FROM generation.provider_jobs
+                    WHERE state IN ('waiting', 'submitted', 'unknown') AND next_look_at <= $1
+                        AND (lease_until IS NULL OR lease_until < $1)
+                    ORDER BY next_look_at LIMIT {CLAIM_BATCH} FOR UPDATE SKIP LOCKED))
+                RETURNING {_COLUMNS}""",
+                now,
+                LEASE,
+            )
+        return [DueJob(**row) for row in rows]
+
+    async def doubt_lost_submits(self, now: datetime, *, all_leases_void: bool = False) -> None:
+        """Jobs whose submitter died before it wrote the answer become `unknown`.
+
+        With `all_leases_void` (no other process lives) every lease counts as run out.
+        """
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE generation.provider_jobs SET state = 'unknown', lease_until = NULL,"
+                " next_look_at = $1::timestamptz + $2, error = 'submitter died'"
+                " WHERE state = 'submitting' AND ($3 OR lease_until < $1)",
+                now,
+                self._unknown_for,
+                all_leases_void,
+            )
+            if all_leases_void:
+                await connection.execute(
+                    "UPDATE generation.provider_jobs SET lease_until = NULL"
+                    " WHERE state IN ('submitted', 'unknown') AND lease_until IS NOT NULL"
+                )
+
+    async def next_due(self) -> datetime | None:
+        """When the next job or deadline is due."""
+        async with self._database.connection() as connection:
+            due: datetime | None = await connection.fetchval(
+                """
+                SELECT least(
+                    (SELECT min(greatest(next_look_at, lease_until))
+                        FROM generation.provider_jobs
+                        WHERE state IN ('waiting', 'submitted', 'unknown')),
+                    (SELECT min(due_at) FROM generation.task_deadlines))"""
+            )
+            return due
+
+    async def deadlines(self, now: datetime) -> Sequence[DueDeadline]:
+        """Deadlines that have passed; each stays listed until `met` is recorded."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT task_id, request_id FROM generation.task_deadlines"
+                f" WHERE due_at <= $1 ORDER BY due_at LIMIT {CLAIM_BATCH}",
+                now,
+            )
+        return [DueDeadline(**row) for row in rows]
+
+    async def progressed(self, job: DueJob, progress: int, next_look_at: datetime) -> None:
+        """The job goes on: look again then."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE generation.provider_jobs SET lease_until = NULL, looks = looks + 1,"
+                " progress = greatest(progress, $2), next_look_at = $3 WHERE job_id = $1",
+                *(job.job_id, progress, next_look_at),
+            )
+
+    async def not_taken(self, job: DueJob, words: str, next_try_at: datetime) -> None:
+        """The provider surely did not take it: the same attempt may ask again then."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE generation.provider_jobs SET state = 'waiting', lease_until = NULL,"
+                " looks = looks + 1, error = $2, next_look_at = $3 WHERE job_id = $1",
+                *(job.job_id, words, next_try_at),
+            )
+
+    async def unknown(self, job: DueJob, words: str, now: datetime) -> None:
+        """The answer was lost: kept on hold for `unknown_for`, not asked again."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE generation.provider_jobs SET state = 'unknown', lease_until = NULL,"
+                " error = $2, next_look_at = $3 WHERE job_id = $1",
+                *(job.job_id, words, now + self._unknown_for),
+            )
+
+    async def progress_of(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """The mean progress (0-100) of each task's outputs."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT task_id, avg(progress)::integer AS progress FROM (
+                    SELECT task_id, output_index, max(progress) AS progress
+                    FROM generation.provider_jobs WHERE task_id = ANY($1::uuid[])
+                    GROUP BY task_id, output_index) AS outputs
+                GROUP BY task_id""",
+                list(task_ids),
+            )
+        return {row["task_id"]: row["progress"] for row in rows}
+
+
+def record_deadline(unit: Unit, task_id: UUID, due_at: datetime) -> None:
+    unit.record_sql(
+        "INSERT INTO generation.task_deadlines (task_id, due_at, request_id) VALUES ($1, $2, $3)",
+        *(task_id, due_at, unit.origin.correlation_id),
+    )
+
+
+def record_met(unit: Unit, task_id: UUID) -> None:
+    unit.record_sql("DELETE FROM generation.task_deadlines WHERE task_id = $1", task_id)
+
+
+def record_job(
+    unit: Unit,
+    *,
+    task_id: UUID,
+    output_index: int,
+    attempt: int,
+    provider: str,
+    model: str,
+    due_at: datetime,
+) -> None:
+    """A repeat of the same attempt is no second job."""
+    unit.record_sql(
+        "INSERT INTO generation.provider_jobs (job_id, task_id, output_index, attempt, provider,"
+        " model, state, next_look_at, request_id, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $7) ON CONFLICT DO NOTHING",
+        *(new_id(), task_id, output_index, attempt, provider, model),
+        *(due_at, unit.origin.correlation_id),
+    )
+
+
+def record_submitted(unit: Unit, job: DueJob, provider_job_id: str, next_look_at: datetime) -> None:
+    unit.record_sql(
+        "UPDATE generation.provider_jobs SET state = 'submitted', lease_until = NULL,"
+        " provider_job_id = $2, next_look_at = $3, error = NULL WHERE job_id = $1",
+        *(job.job_id, provider_job_id, next_look_at),
+    )
+
+
+def record_job_end(unit: Unit, job: DueJob, state: str, words: str | None = None) -> None:
+    """`state` is done, failed, or ended (its task did not need it any more)."""
+    unit.record_sql(
+        "UPDATE generation.provider_jobs SET state = $2, lease_until = NULL, error = $3,"
+        " progress = CASE $2 WHEN 'done' THEN 100 ELSE progress END WHERE job_id = $1",
+        *(job.job_id, state, words),
+    )

@@ -1,0 +1,176 @@
+"""Routes of the v2 generation API: request -> command, query -> response."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from kernel.clock import new_id
+from kernel.errors import Invalid, NotFound
+from kernel.http import Attempt, Caller, Replay, Resumed, idempotency_key, problem
+from kernel.identifiers import parsed, shown
+from kernel.money import to_credits
+from services.generation import read_model
+from services.generation.api.bodies import (
+    EstimateBody,
+    EstimateRequest,
+    GenerateBody,
+    GenerateRequest,
+    ModelAnswer,
+    ModelList,
+    TaskAnswer,
+    TaskList,
+    model_body,
+)
+from services.generation.api.tasks import Tasks
+
+WAIT_DEFAULT_S, WAIT_MAX_S = 60, 120
+NEWEST = UUID(int=2**128 - 1)
+RETRY_AFTER_S = "1"
+
+
+def routes(tasks: Tasks) -> APIRouter:
+    router = APIRouter(prefix="/api/v2/generation", tags=["generation"])
+    _add_creation(router, tasks)
+    _add_tasks(router, tasks)
+    _add_models(router, tasks)
+    return router
+
+
+def _add_creation(router: APIRouter, tasks: Tasks) -> None:
+    @router.post("/generate", status_code=201, response_model=GenerateBody)
+    async def generate(body: GenerateRequest, caller: Caller, request: Request) -> Response:
+        """Create a generation task; its credits are reserved when this answers 201."""
+        attempt = await idempotency_key(request, str(caller.user_id))
+        match await tasks.idempotency.earlier(attempt):
+            case Replay(status, answer):
+                return JSONResponse(answer, status, {"Idempotency-Replayed": "true"})
+            case Resumed(resource):
+                task_id = UUID(hex=resource)
+                with tasks.waiters.subscribed(task_id) as changed:
+                    row = await tasks.reserved(task_id, caller.user_id, changed)
+            case None:
+                row = await tasks.create(new_id(), body, caller, attempt)
+        return await _creation_answer(tasks, row, attempt)
+
+    @router.post("/estimate")
+    async def estimate(body: EstimateRequest, _: Caller) -> EstimateBody:
+        """What a task like this costs, exactly; nothing is created."""
+        plan = tasks.plan(body)
+        return EstimateBody(
+            success=True,
+            credits=to_credits(plan.price_units),
+            breakdown={
+                "model_id": plan.model.id,
+                "quality": plan.size.quality.value,
+                "width": plan.size.width,
+                "height": plan.size.height,
+                "num_images": plan.outputs,
+                "credits_each": to_credits(plan.price_units // plan.outputs),
+            },
+        )
+
+
+async def _creation_answer(
+    tasks: Tasks, row: asyncpg.Record, attempt: Attempt | None
+) -> JSONResponse:
+    """201 with what is reserved, 402 when the ledger declined, 503 when it was silent."""
+    if row["declined"]:
+        details = row["error_details"]
+        answer = problem(
+            402,
+            "insufficient_credits",
+            "The balance does not cover the price.",
+            {
+                "required": to_credits(details["required_units"]),
+                "available": to_credits(details["available_units"]),
+            },
+        )
+    elif row["outcome"] == "credits_unavailable":
+        # Nothing came of it, so the same key may try anew.
+        await tasks.idempotency.forget(attempt)
+        return problem(
+            503,
+            "credits_unavailable",
+            "The ledger did not answer in time; nothing was charged.",
+            Retry_After=RETRY_AFTER_S,
+        )
+    else:
+        body = GenerateBody(
+            success=True,
+            task=await tasks.body(row),
+            credits_reserved=to_credits(row["price_units"]),
+        )
+        answer = JSONResponse(body.model_dump(mode="json"), 201)
+    await tasks.idempotency.answered(attempt, answer.status_code, _json(answer))
+    return answer
+
+
+def _add_tasks(router: APIRouter, tasks: Tasks) -> None:
+    @router.get("/tasks")
+    async def list_tasks(
+        caller: Caller,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        cursor: str | None = None,
+    ) -> TaskList:
+        """The caller's tasks, newest first."""
+        before = NEWEST if cursor is None else parsed("task", cursor)
+        if before is None:
+            raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
+        rows = await read_model.page(
+            tasks.store.database, caller.user_id, before=before, limit=limit + 1
+        )
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return TaskList(
+            success=True,
+            tasks=await tasks.bodies(rows),
+            next_cursor=shown("task", rows[-1]["task_id"]) if more else None,
+        )
+
+    @router.get("/tasks/{task_id}")
+    async def get_task(task_id: str, caller: Caller) -> TaskAnswer:
+        """The task as it is now, with fresh links to its outputs."""
+        row = await tasks.find(_task_id(task_id), caller.user_id)
+        return TaskAnswer(success=True, task=await tasks.body(row))
+
+    @router.get("/tasks/{task_id}/wait")
+    async def wait_for_task(
+        task_id: str,
+        caller: Caller,
+        timeout: Annotated[float, Query(ge=1, le=WAIT_MAX_S)] = WAIT_DEFAULT_S,  # noqa: ASYNC109 - the parameter's public name
+    ) -> TaskAnswer:
+        """The task once it has ended; after `timeout` seconds, as it is."""
+        row = await tasks.wait(_task_id(task_id), caller.user_id, timeout)
+        return TaskAnswer(success=True, task=await tasks.body(row))
+
+    @router.delete("/tasks/{task_id}")
+    async def cancel_task(task_id: str, caller: Caller) -> TaskAnswer:
+        """Cancel an active task; its credits go back."""
+        row = await tasks.cancel(_task_id(task_id), caller.user_id)
+        return TaskAnswer(success=True, task=await tasks.body(row))
+
+
+def _add_models(router: APIRouter, tasks: Tasks) -> None:
+    @router.get("/models")
+    async def list_models(_: Caller) -> ModelList:
+        models = [model_body(model) for model in tasks.catalogue.models.values()]
+        return ModelList(success=True, models=models)
+
+    @router.get("/models/{model_id:path}")
+    async def get_model(model_id: str, _: Caller) -> ModelAnswer:
+        return ModelAnswer(success=True, model=model_body(tasks.catalogue.find(model_id)))
+
+
+def _task_id(text: str) -> UUID:
+    task_id = parsed("task", text)
+    if task_id is None:
+        raise NotFound("task_not_found", "There is no such task.")
+    return task_id
+
+
+def _json(answer: JSONResponse) -> Any:
+    return orjson.loads(answer.body)

@@ -1,0 +1,222 @@
+"""What the task routes do: price, create, wait for the ledger, read, cancel."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from kernel.encryption import Personal
+from kernel.errors import Invalid, NotFound, Rejected, Unavailable
+from kernel.event_store import EventStore
+from kernel.http import Attempt, Idempotency, Identity
+from kernel.links import MediaLinks
+from kernel.outbox import Publisher
+from kernel.unit import Unit
+from kernel.waiting import Waiters
+from services.generation import read_model
+from services.generation.adapters.due_list import DueList, record_deadline, record_met
+from services.generation.api.bodies import (
+    EstimateRequest,
+    GenerateRequest,
+    TaskBody,
+    task_body,
+)
+from services.generation.domain.catalogue import Catalogue, Model, price_units
+from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
+from services.generation.domain.pictures import PictureSize, picture_size
+from services.generation.domain.task import SAGA, TASK
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a request comes to: a model, its provider, exact pixels, and the whole price."""
+
+    model: Model
+    size: PictureSize
+    outputs: int
+    price_units: int
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The tasks of generation, as its API offers them."""
+
+    store: EventStore
+    due: DueList
+    personal: Personal
+    idempotency: Idempotency
+    publisher: Publisher
+    waiters: Waiters
+    links: MediaLinks
+    catalogue: Catalogue
+    configured_providers: frozenset[str]
+    reserve_timeout_s: float
+    deadline_s: int | None
+
+    def plan(self, request: EstimateRequest) -> Plan:
+        """Raises `NotFound` (model), `Invalid` (options, no price)."""
+        model = self.catalogue.find(request.model_id)
+        options = request.options
+        if options.num_images > model.outputs_max:
+            raise Invalid(
+                "invalid_option",
+                f"options.num_images: at most {model.outputs_max} for {model.id}.",
+                {"field": "options.num_images"},
+            )
+        size = picture_size(
+            aspect_ratio=options.aspect_ratio,
+            resolution=options.resolution,
+            quality=options.quality,
+        )
+        price = price_units(model, size.quality, options.num_images)
+        return Plan(model, size, options.num_images, price)
+
+    async def create(
+        self, task_id: UUID, request: GenerateRequest, who: Identity, attempt: Attempt | None
+    ) -> asyncpg.Record:
+        """Create the task and wait until the ledger has answered, or for `reserve_timeout_s`."""
+        plan = self.plan(request)
+        if len(request.prompt) > plan.model.prompt_length_max:
+            raise Invalid(
+                "invalid_request",
+                f"prompt: at most {plan.model.prompt_length_max} characters for {plan.model.id}.",
+                {"field": "prompt"},
+            )
+        if plan.model.providers[0].provider not in self.configured_providers:
+            raise Unavailable(
+                "provider_not_configured", f"No provider of {plan.model.id} has a key here."
+            )
+        if self.publisher.behind:
+            raise Unavailable("busy", "Too much is waiting; try again.", retry_after_s=5)
+        with self.waiters.subscribed(task_id) as changed:
+            await self.store.transact(self._creation(task_id, request, plan, who, attempt))
+            return await self.reserved(task_id, who.user_id, changed)
+
+    async def reserved(self, task_id: UUID, user_id: UUID, changed: Any) -> asyncpg.Record:
+        """The task once the ledger has answered; after the time-out it is told to give up, and
+        what is true then counts: a reservation heard meanwhile wins."""
+        read = self._reading(task_id, user_id)
+        row = await self.waiters.until(
+            changed, read, lambda row: row["stage"] != "pending", self.reserve_timeout_s
+        )
+        if row["stage"] == "pending":
+            stream_id = TASK.stream_id(task_id)
+            await self.store.handle(SAGA, stream_id, GiveUpReserving(self.store.clock.now()))
+            row = await read()
+        return row
+
+    async def find(self, task_id: UUID, user_id: UUID) -> asyncpg.Record:
+        return await self._reading(task_id, user_id)()
+
+    async def wait(self, task_id: UUID, user_id: UUID, timeout_s: float) -> asyncpg.Record:
+        """The task when it has ended, or as it is at the time-out."""
+        with self.waiters.subscribed(task_id) as changed:
+            return await self.waiters.until(
+                changed,
+                self._reading(task_id, user_id),
+                lambda row: row["stage"] in ENDED,
+                timeout_s,
+            )
+
+    async def cancel(self, task_id: UUID, user_id: UUID) -> asyncpg.Record:
+        """Cancel an active task. Raises `NotFound`, `Rejected` when it has ended."""
+        await self.find(task_id, user_id)
+
+        async def work(unit: Unit) -> bool:
+            recorded = await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
+            record_met(unit, task_id)
+            return bool(recorded)
+
+        if not await self.store.transact(work):
+            raise Rejected("task_ended", "The task has ended; only an active one is cancelled.")
+        return await self.find(task_id, user_id)
+
+    async def bodies(self, rows: Sequence[asyncpg.Record]) -> list[TaskBody]:
+        """Rows of one user as they are shown, with what the user asked and fresh links."""
+        if not rows:
+            return []
+        refs = [_ref(row["task_id"]) for row in rows]
+        async with self.store.database.connection() as connection:
+            texts = await self.personal.read(connection, rows[0]["user_id"], refs)
+        active = [row["task_id"] for row in rows if row["stage"] not in ENDED]
+        progress = await self.due.progress_of(active) if active else {}
+        now = self.store.clock.now()
+        return [
+            task_body(
+                row,
+                json.loads(text) if (text := texts.get(_ref(row["task_id"]))) else None,
+                progress.get(row["task_id"], 0),
+                self.links,
+                now,
+            )
+            for row in rows
+        ]
+
+    async def body(self, row: asyncpg.Record) -> TaskBody:
+        return (await self.bodies([row]))[0]
+
+    def _creation(
+        self,
+        task_id: UUID,
+        request: GenerateRequest,
+        plan: Plan,
+        who: Identity,
+        attempt: Attempt | None,
+    ) -> Callable[[Unit], Awaitable[None]]:
+        asked = _asked(request)
+
+        async def work(unit: Unit) -> None:
+            await self.idempotency.claim(unit, attempt, task_id.hex)
+            deadline_s = self.deadline_s or plan.model.deadline_s
+            deadline_at = unit.now + timedelta(seconds=deadline_s)
+            command = CreateTask(
+                task_id=task_id,
+                user_id=who.user_id,
+                account_id=who.account_id,
+                key_id=who.key_id,
+                monthly_credit_limit_units=who.monthly_credit_limit_units,
+                task_type=plan.model.task_type,
+                model_id=plan.model.id,
+                provider=plan.model.providers[0].provider,
+                price_units=plan.price_units,
+                outputs=plan.outputs,
+                width=plan.size.width,
+                height=plan.size.height,
+                prompt_sha256=hashlib.sha256(request.prompt.encode()).hexdigest(),
+                deadline_at=deadline_at,
+                at=unit.now,
+            )
+            await unit.decide(SAGA, TASK.stream_id(task_id), command)
+            await self.personal.keep(unit, who.user_id, _ref(task_id), json.dumps(asked))
+            record_deadline(unit, task_id, deadline_at)
+
+        return work
+
+    def _reading(self, task_id: UUID, user_id: UUID) -> Callable[[], Awaitable[asyncpg.Record]]:
+        async def read() -> asyncpg.Record:
+            row = await read_model.find(self.store.database, task_id, user_id)
+            if row is None:
+                raise NotFound("task_not_found", "There is no such task.")
+            return row
+
+        return read
+
+
+def _asked(request: GenerateRequest) -> Mapping[str, Any]:
+    return {
+        "prompt": request.prompt,
+        "options": request.options.model_dump(exclude_none=True),
+        "metadata": request.metadata,
+    }
+
+
+def _ref(task_id: UUID) -> str:
+    """The personal record that holds what the user asked."""
+    return f"task-{task_id}"

@@ -1,0 +1,1 @@
+"""The rules of generation: the saga, prices, sizes and the outcome policy. Pure."""

@@ -1,0 +1,229 @@
+"""The saga's vocabulary: what may be asked of a task, and what can have happened to it.
+
+Amounts are integers of 1/10,000 credit; `width` and `height` are pixels of each output, None for
+what has none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTask:
+    """`width` and `height` are pixels of each of `outputs` pictures, None for what has none."""
+
+    task_id: UUID
+    user_id: UUID
+    account_id: UUID
+    key_id: UUID | None
+    monthly_credit_limit_units: int | None
+    task_type: str
+    model_id: str
+    provider: str
+    price_units: int
+    outputs: int
+    width: int | None
+    height: int | None
+    prompt_sha256: str
+    deadline_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HearReserved:
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HearDeclined:
+    """The ledger's answer is no: so much is required, only so much available."""
+
+    required_units: int
+    available_units: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUpReserving:
+    """The ledger was silent for too long. Loses to a reservation that was heard meanwhile."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSubmitted:
+    """The provider has accepted the job of output `index`."""
+
+    index: int
+    attempt: int
+    provider: str
+    provider_job_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordProduced:
+    index: int
+    url: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HearStored:
+    """Storage keeps output `index`; `file` are its facts, as storage told them."""
+
+    index: int
+    file: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailTask:
+    """`outcome` is a row of the policy; `code` and `message` are what the user reads."""
+
+    outcome: str
+    code: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    at: datetime
+
+
+TaskCommand: TypeAlias = (
+    CreateTask
+    | HearReserved
+    | HearDeclined
+    | GiveUpReserving
+    | RecordSubmitted
+    | RecordProduced
+    | HearStored
+    | FailTask
+    | CancelTask
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCreated:
+    task_id: UUID
+    user_id: UUID
+    account_id: UUID
+    key_id: UUID | None
+    monthly_credit_limit_units: int | None
+    task_type: str
+    model_id: str
+    provider: str
+    price_units: int
+    outputs: int
+    width: int | None
+    height: int | None
+    prompt_sha256: str
+    deadline_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReserved:
+    task_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDeclined:
+    """It ends before it began, for want of credits. Not listed among the user's tasks."""
+
+    task_id: UUID
+    required_units: int
+    available_units: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderJobSubmitted:
+    task_id: UUID
+    index: int
+    attempt: int
+    provider: str
+    provider_job_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted:
+    task_id: UUID
+    user_id: UUID
+    provider: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutputProduced:
+    task_id: UUID
+    user_id: UUID
+    account_id: UUID
+    index: int
+    task_type: str
+    url: str
+    width: int | None
+    height: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutputKept:
+    task_id: UUID
+    index: int
+    file: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCompleted:
+    task_id: UUID
+    user_id: UUID
+    account_id: UUID
+    model_id: str
+    charged_units: int
+    outcome: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    task_id: UUID
+    user_id: UUID
+    account_id: UUID
+    code: str
+    message: str
+    charged_units: int
+    outcome: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCancelled:
+    task_id: UUID
+    user_id: UUID
+    account_id: UUID
+    charged_units: int
+    outcome: str
+    at: datetime
+
+
+TaskEvent: TypeAlias = (
+    TaskCreated
+    | TaskReserved
+    | TaskDeclined
+    | ProviderJobSubmitted
+    | TaskStarted
+    | OutputProduced
+    | OutputKept
+    | TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+)

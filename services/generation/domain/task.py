@@ -1,0 +1,287 @@
+"""The saga of one generation, as a decider: a task asks credits, a provider, then storage.
+
+pending (waits for credits) -> queued -> processing -> storing -> completed; from each to failed or
+cancelled. A late or repeated input never moves a task backwards, and a task that has ended never
+changes. Inputs may come in any order: what is too early is `Deferred`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+from uuid import UUID
+
+from kernel.errors import Deferred, NotFound
+from kernel.messages import Aggregate, Decider
+from services.generation.domain.messages import (
+    CancelTask,
+    CreateTask,
+    FailTask,
+    GiveUpReserving,
+    HearDeclined,
+    HearReserved,
+    HearStored,
+    OutputKept,
+    OutputProduced,
+    ProviderJobSubmitted,
+    RecordProduced,
+    RecordSubmitted,
+    TaskCancelled,
+    TaskCommand,
+    TaskCompleted,
+    TaskCreated,
+    TaskDeclined,
+    TaskEvent,
+    TaskFailed,
+    TaskReserved,
+    TaskStarted,
+)
+from services.generation.domain.outcomes import charged_units
+
+NOBODY = UUID(int=0)
+
+
+class Stage(StrEnum):
+    NONE = "none"
+    PENDING = "pending"
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    STORING = "storing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in {Stage.COMPLETED, Stage.FAILED, Stage.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`produced` and `kept` are the indexes of outputs, ascending."""
+
+    stage: Stage = Stage.NONE
+    task_id: UUID = NOBODY
+    user_id: UUID = NOBODY
+    account_id: UUID = NOBODY
+    task_type: str = ""
+    model_id: str = ""
+    price_units: int = 0
+    outputs: int = 0
+    width: int | None = None
+    height: int | None = None
+    produced: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()
+
+
+def evolve(state: Task, event: TaskEvent) -> Task:
+    match event:
+        case TaskCreated():
+            return Task(
+                stage=Stage.PENDING,
+                task_id=event.task_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                task_type=event.task_type,
+                model_id=event.model_id,
+                price_units=event.price_units,
+                outputs=event.outputs,
+                width=event.width,
+                height=event.height,
+            )
+        case TaskReserved():
+            return replace(state, stage=Stage.QUEUED)
+        case TaskStarted():
+            return replace(state, stage=Stage.PROCESSING)
+        case OutputProduced():
+            produced = tuple(sorted({*state.produced, event.index}))
+            stage = Stage.STORING if len(produced) == state.outputs else state.stage
+            return replace(state, stage=stage, produced=produced)
+        case OutputKept():
+            return replace(state, kept=tuple(sorted({*state.kept, event.index})))
+        case TaskCompleted():
+            return replace(state, stage=Stage.COMPLETED)
+        case TaskDeclined() | TaskFailed():
+            return replace(state, stage=Stage.FAILED)
+        case TaskCancelled():
+            return replace(state, stage=Stage.CANCELLED)
+        case ProviderJobSubmitted():
+            return state
+        case _:
+            assert_never(event)
+
+
+def decide(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
+    """Raises `NotFound` for a task that was never created, `Deferred` for what is too early."""
+    if isinstance(command, CreateTask):
+        return () if state.stage != Stage.NONE else (_created(command),)
+    if state.stage == Stage.NONE:
+        raise NotFound("task_not_found", "There is no such task.")
+    if state.stage.ended:
+        return ()
+    match command:
+        case HearReserved():
+            return _reserved(command, state)
+        case HearDeclined():
+            return _declined(command, state)
+        case GiveUpReserving():
+            return _given_up(command, state)
+        case RecordSubmitted():
+            return _submitted(command, state)
+        case RecordProduced():
+            return _produced(command, state)
+        case HearStored():
+            return _stored(command, state)
+        case FailTask():
+            return (_failed(command, state),)
+        case CancelTask():
+            return (_cancelled(command, state),)
+        case _:
+            assert_never(command)
+
+
+def _created(command: CreateTask) -> TaskCreated:
+    return TaskCreated(
+        task_id=command.task_id,
+        user_id=command.user_id,
+        account_id=command.account_id,
+        key_id=command.key_id,
+        monthly_credit_limit_units=command.monthly_credit_limit_units,
+        task_type=command.task_type,
+        model_id=command.model_id,
+        provider=command.provider,
+        price_units=command.price_units,
+        outputs=command.outputs,
+        width=command.width,
+        height=command.height,
+        prompt_sha256=command.prompt_sha256,
+        deadline_at=command.deadline_at,
+        at=command.at,
+    )
+
+
+def _reserved(command: HearReserved, state: Task) -> Sequence[TaskEvent]:
+    return (TaskReserved(state.task_id, command.at),) if state.stage == Stage.PENDING else ()
+
+
+def _declined(command: HearDeclined, state: Task) -> Sequence[TaskEvent]:
+    if state.stage != Stage.PENDING:
+        return ()
+    return (
+        TaskDeclined(state.task_id, command.required_units, command.available_units, command.at),
+    )
+
+
+def _given_up(command: GiveUpReserving, state: Task) -> Sequence[TaskEvent]:
+    if state.stage != Stage.PENDING:
+        return ()
+    failure = FailTask(
+        "credits_unavailable",
+        "credits_unavailable",
+        "The ledger did not answer in time; nothing was charged.",
+        command.at,
+    )
+    return (_failed(failure, state),)
+
+
+def _submitted(command: RecordSubmitted, state: Task) -> Sequence[TaskEvent]:
+    if state.stage == Stage.PENDING:
+        raise Deferred(f"task {state.task_id} has no credits yet")
+    submitted = ProviderJobSubmitted(
+        state.task_id,
+        command.index,
+        command.attempt,
+        command.provider,
+        command.provider_job_id,
+        command.at,
+    )
+    if state.stage != Stage.QUEUED:
+        return (submitted,)
+    started = TaskStarted(state.task_id, state.user_id, command.provider, command.at)
+    return submitted, started
+
+
+def _produced(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
+    if state.stage in {Stage.PENDING, Stage.QUEUED}:
+        raise Deferred(f"task {state.task_id} has no job yet")
+    if command.index in state.produced:
+        return ()
+    return (
+        OutputProduced(
+            task_id=state.task_id,
+            user_id=state.user_id,
+            account_id=state.account_id,
+            index=command.index,
+            task_type=state.task_type,
+            url=command.url,
+            width=state.width,
+            height=state.height,
+            at=command.at,
+        ),
+    )
+
+
+def _stored(command: HearStored, state: Task) -> Sequence[TaskEvent]:
+    if command.index in state.kept:
+        return ()
+    if command.index not in state.produced:
+        raise Deferred(f"output {command.index} of task {state.task_id} is not produced yet")
+    kept = OutputKept(state.task_id, command.index, command.file, command.at)
+    if len(state.kept) + 1 < state.outputs:
+        return (kept,)
+    completed = TaskCompleted(
+        task_id=state.task_id,
+        user_id=state.user_id,
+        account_id=state.account_id,
+        model_id=state.model_id,
+        charged_units=charged_units("completed", state.price_units),
+        outcome="completed",
+        at=command.at,
+    )
+    return kept, completed
+
+
+def _failed(command: FailTask, state: Task) -> TaskFailed:
+    return TaskFailed(
+        task_id=state.task_id,
+        user_id=state.user_id,
+        account_id=state.account_id,
+        code=command.code,
+        message=command.message,
+        charged_units=charged_units(command.outcome, state.price_units),
+        outcome=command.outcome,
+        at=command.at,
+    )
+
+
+def _cancelled(command: CancelTask, state: Task) -> TaskCancelled:
+    return TaskCancelled(
+        task_id=state.task_id,
+        user_id=state.user_id,
+        account_id=state.account_id,
+        charged_units=charged_units("cancelled", state.price_units),
+        outcome="cancelled",
+        at=command.at,
+    )
+
+
+TASK: Aggregate[TaskEvent, Task] = Aggregate(
+    name="task",
+    state=Task,
+    initial_state=Task,
+    evolve=evolve,
+    events=(
+        TaskCreated,
+        TaskReserved,
+        TaskDeclined,
+        ProviderJobSubmitted,
+        TaskStarted,
+        OutputProduced,
+        OutputKept,
+        TaskCompleted,
+        TaskFailed,
+        TaskCancelled,
+    ),
+)
+
+SAGA: Decider[TaskCommand, TaskEvent, Task] = Decider(TASK, decide)

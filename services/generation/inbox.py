@@ -1,0 +1,73 @@
+"""Messages in: public event -> own command, decided in the message's transaction."""
+
+from collections.abc import Sequence
+
+from contracts.credits import CreditsDeclined, CreditsReserved
+from contracts.storage import OutputRejected, OutputStored
+from kernel.inbox import Subscription
+from kernel.unit import Unit
+from services.generation.adapters.due_list import record_job, record_met
+from services.generation.domain.catalogue import Catalogue
+from services.generation.domain.messages import (
+    FailTask,
+    HearDeclined,
+    HearReserved,
+    HearStored,
+    TaskCommand,
+)
+from services.generation.domain.task import SAGA, TASK
+
+Heard = CreditsReserved | CreditsDeclined | OutputStored | OutputRejected
+
+
+def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
+    """What generation hears. Lanes are tasks."""
+
+    async def start_jobs(event: CreditsReserved, unit: Unit) -> None:
+        """One provider job for each output, in the transaction that queues the task."""
+        recorded = await _on_task(event, unit, HearReserved(unit.now))
+        if not recorded:
+            return
+        task = await unit.state(TASK, TASK.stream_id(event.task_id))
+        source = catalogue.find(task.model_id).providers[0]
+        for index in range(task.outputs):
+            record_job(
+                unit,
+                task_id=event.task_id,
+                output_index=index,
+                attempt=1,
+                provider=source.provider,
+                model=source.name,
+                due_at=unit.now,
+            )
+
+    return (
+        Subscription(CreditsReserved, start_jobs, _task_of),
+        Subscription(CreditsDeclined, decline, _task_of),
+        Subscription(OutputStored, keep_output, _task_of),
+        Subscription(OutputRejected, fail_delivery, _task_of),
+    )
+
+
+async def decline(event: CreditsDeclined, unit: Unit) -> None:
+    command = HearDeclined(event.required_units, event.available_units, unit.now)
+    if await _on_task(event, unit, command):
+        record_met(unit, event.task_id)
+
+
+async def keep_output(event: OutputStored, unit: Unit) -> None:
+    file = event.file.model_dump(mode="json")
+    await _on_task(event, unit, HearStored(event.index, file, unit.now))
+
+
+async def fail_delivery(event: OutputRejected, unit: Unit) -> None:
+    await _on_task(event, unit, FailTask("delivery_failed", event.code, event.message, unit.now))
+
+
+async def _on_task(event: Heard, unit: Unit, command: TaskCommand) -> bool:
+    """Whether anything followed."""
+    return bool(await unit.decide(SAGA, TASK.stream_id(event.task_id), command))
+
+
+def _task_of(event: Heard) -> str:
+    return str(event.task_id)

@@ -1,0 +1,88 @@
+"""Messages out: own event -> public event, or nothing."""
+
+from typing import assert_never
+
+from contracts import generation as public
+from contracts.envelope import PublicEvent
+from kernel.unit import Recorded
+from services.generation.domain.messages import (
+    OutputKept,
+    OutputProduced,
+    ProviderJobSubmitted,
+    TaskCancelled,
+    TaskCompleted,
+    TaskCreated,
+    TaskDeclined,
+    TaskEvent,
+    TaskFailed,
+    TaskReserved,
+    TaskStarted,
+)
+
+
+def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
+    event = recorded.event
+    match event:
+        case TaskCreated():
+            return public.TaskCreated(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                key_id=event.key_id,
+                monthly_credit_limit_units=event.monthly_credit_limit_units,
+                task_type=event.task_type,
+                model_id=event.model_id,
+                price_units=event.price_units,
+                created_at=event.at,
+            )
+        case TaskStarted():
+            return public.TaskStarted(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                provider=event.provider,
+                started_at=event.at,
+            )
+        case OutputProduced():
+            return public.OutputProduced(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                index=event.index,
+                task_type=event.task_type,
+                url=event.url,
+                width=event.width,
+                height=event.height,
+            )
+        case TaskCompleted():
+            return public.TaskCompleted(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                model_id=event.model_id,
+                charged_units=event.charged_units,
+                outcome=event.outcome,
+                completed_at=event.at,
+            )
+        case TaskFailed():
+            return public.TaskFailed(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                code=event.code,
+                charged_units=event.charged_units,
+                outcome=event.outcome,
+                failed_at=event.at,
+            )
+        case TaskCancelled():
+            return public.TaskCancelled(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                charged_units=event.charged_units,
+                outcome=event.outcome,
+                cancelled_at=event.at,
+            )
+        case TaskReserved() | TaskDeclined() | ProviderJobSubmitted() | OutputKept():
+            return None
+        case _:
+            assert_never(event)

@@ -1,0 +1,192 @@
+"""The read model of generation: each task as its owner sees it, without its prompt."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, assert_never
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from kernel.projections import ReadModel
+from kernel.sql import Database, Statement
+from kernel.unit import Recorded
+from services.generation.domain.messages import (
+    OutputKept,
+    OutputProduced,
+    ProviderJobSubmitted,
+    TaskCancelled,
+    TaskCompleted,
+    TaskCreated,
+    TaskDeclined,
+    TaskEvent,
+    TaskFailed,
+    TaskReserved,
+    TaskStarted,
+)
+
+TABLES = MetaData(schema="generation_read")
+
+generation_tasks = Table(
+    "generation_tasks",
+    TABLES,
+    Column("task_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("task_type", Text, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("price_units", BigInteger, nullable=False),
+    Column("charged_units", BigInteger),
+    Column("outcome", Text),
+    Column("declined", Boolean, nullable=False, server_default="false"),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("error_details", JSONB, nullable=False, server_default="{}"),
+    Column("outputs", JSONB, nullable=False, server_default="{}"),
+    Column("version", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("started_at", DateTime(timezone=True)),
+    Column("completed_at", DateTime(timezone=True)),
+    Index("generation_tasks_by_user", "user_id", "task_id"),
+)
+
+_tasks = generation_tasks.c
+_insert = insert(generation_tasks)
+_of_task = _tasks.task_id == bindparam("of_task")
+
+
+def _setting(*names: str) -> Any:
+    return (
+        update(generation_tasks).where(_of_task).values({name: bindparam(name) for name in names})
+    )
+
+
+_move = _setting("stage", "version")
+_note = _setting("version")
+_start = _setting("stage", "version", "started_at")
+_decline = _setting(
+    "stage", "version", "declined", "outcome", "charged_units",
+    "error_code", "error_message", "error_details", "completed_at",
+)  # fmt: skip
+_fail = _setting(
+    "stage", "version", "outcome", "charged_units", "error_code", "error_message", "completed_at"
+)
+_end = _setting("stage", "version", "outcome", "charged_units", "completed_at")
+_keep_output = (
+    update(generation_tasks)
+    .where(_of_task)
+    .values(
+        outputs=_tasks.outputs.op("||")(bindparam("output", type_=JSONB)),
+        version=bindparam("version"),
+    )
+)
+
+_find = select(generation_tasks).where(
+    _tasks.task_id == bindparam("task_id"), _tasks.user_id == bindparam("user_id")
+)
+_page = (
+    select(generation_tasks)
+    .where(
+        _tasks.user_id == bindparam("user_id"),
+        _tasks.task_id < bindparam("before"),
+        ~_tasks.declined,
+    )
+    .order_by(_tasks.task_id.desc())
+    .limit(bindparam("limit"))
+)
+
+
+def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
+    event = recorded.event
+    now: dict[str, Any] = {"of_task": event.task_id, "version": recorded.version}
+    match event:
+        case TaskCreated():
+            yield _insert, _created(recorded, event)
+        case TaskReserved():
+            yield _move, now | {"stage": "queued"}
+        case TaskStarted():
+            yield _start, now | {"stage": "processing", "started_at": event.at}
+        case ProviderJobSubmitted() | OutputProduced():
+            yield _note, now
+        case OutputKept():
+            yield _keep_output, now | {"output": {str(event.index): dict(event.file)}}
+        case TaskCompleted():
+            yield _end, now | _ending("completed", event)
+        case TaskCancelled():
+            yield _end, now | _ending("cancelled", event)
+        case TaskFailed():
+            words = {"error_code": event.code, "error_message": event.message}
+            yield _fail, now | words | _ending("failed", event)
+        case TaskDeclined():
+            yield _decline, now | _declined(event)
+        case _:
+            assert_never(event)
+
+
+def _created(recorded: Recorded[TaskEvent], event: TaskCreated) -> Mapping[str, Any]:
+    return {
+        "task_id": event.task_id,
+        "user_id": event.user_id,
+        "stage": "pending",
+        "task_type": event.task_type,
+        "model_id": event.model_id,
+        "provider": event.provider,
+        "price_units": event.price_units,
+        "version": recorded.version,
+        "created_at": event.at,
+    }
+
+
+def _ending(stage: str, event: TaskCompleted | TaskFailed | TaskCancelled) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "outcome": event.outcome,
+        "charged_units": event.charged_units,
+        "completed_at": event.at,
+    }
+
+
+def _declined(event: TaskDeclined) -> dict[str, Any]:
+    return {
+        "stage": "failed",
+        "declined": True,
+        "outcome": "declined",
+        "charged_units": 0,
+        "error_code": "insufficient_credits",
+        "error_message": "The balance does not cover the price.",
+        "error_details": {
+            "required_units": event.required_units,
+            "available_units": event.available_units,
+        },
+        "completed_at": event.at,
+    }
+
+
+READ_MODEL = ReadModel(TABLES, project)
+
+
+async def find(database: Database, task_id: UUID, user_id: UUID) -> asyncpg.Record | None:
+    """The user's task; another user's is none."""
+    return await database.fetch_row(_find, task_id=task_id, user_id=user_id)
+
+
+async def page(
+    database: Database, user_id: UUID, *, before: UUID, limit: int
+) -> list[asyncpg.Record]:
+    """The user's tasks older than `before`, newest first, those declined for credits left out."""
+    return await database.fetch(_page, user_id=user_id, before=before, limit=limit)

@@ -1,0 +1,18 @@
+"""What generation reads from the environment."""
+
+from pydantic import Field, SecretStr
+
+from kernel.settings import Settings
+
+
+class GenerationSettings(Settings):
+    kie_ai_api_key: SecretStr | None = Field(None, validation_alias="KIE_AI_API_KEY")
+    kie_ai_base_url: str = Field("https://api.kie.ai", validation_alias="KIE_AI_BASE_URL")
+    reserve_timeout_s: float = Field(
+        3.0, gt=0, le=60, validation_alias="SMARTSPEC_RESERVE_TIMEOUT_S"
+    )
+    first_look_s: float = Field(0.5, gt=0, le=60, validation_alias="SMARTSPEC_FIRST_LOOK_S")
+    unknown_for_s: float = Field(60.0, gt=0, le=3_600, validation_alias="SMARTSPEC_UNKNOWN_FOR_S")
+    deadline_s: int | None = Field(
+        None, ge=1, le=86_400, validation_alias="SMARTSPEC_TASK_DEADLINE_S"
+    )
