@@ -1,0 +1,1 @@
+"""The simulator's hands: the renderer, its processes, the journal and the files on disk."""

@@ -1,0 +1,45 @@
+"""The render process: reads orders from stdin, one JSON a line, answers each with a line.
+
+Its parent starts it by name (`python -m`), so it imports the renderer and nothing of the
+product. It ends with its parent: by signal, and by the end of stdin where there is none.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from kernel.processes import die_with_parent
+
+NICE = 5
+"""Drawing yields to whoever waits for an answer on the same processors."""
+
+
+def main(parent_pid: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    die_with_parent(parent_pid)
+    os.nice(NICE)
+    from services.simulator.adapters.renderer import render  # noqa: PLC0415 - after the ties
+
+    for line in sys.stdin:
+        order: dict[str, Any] = json.loads(line)
+        path = Path(order.pop("path"))
+        try:
+            _write_whole(path, render(**order))
+            answer = ""
+        except Exception as error:  # noqa: BLE001 - a picture that fails must not end its worker
+            answer = repr(error)
+        sys.stdout.write(json.dumps({"error": answer}) + "\n")
+        sys.stdout.flush()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,64 @@
+"""Answers no honest server gives: cut connections, endless bodies; and reading a bounded body."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+CHUNK: Final = b"\0" * 65_536
+ENDLESS_BYTES: Final = 64 * 1024**3
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+
+class BodyTooLarge(Exception):
+    pass
+
+
+async def json_body(request: Request, max_bytes: int) -> Any:
+    """The body read as JSON. Raises `BodyTooLarge`, or ValueError if it is not JSON."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise BodyTooLarge
+    return json.loads(body)
+
+
+class CutConnection(Response):
+    """No answer: the connection is reset under the request."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # uvicorn hands out bound methods of the object that owns the connection; ASGI itself has
+        # no word for this. Elsewhere the exception is all a client sees.
+        del scope, send
+        transport = getattr(getattr(receive, "__self__", None), "transport", None)
+        if not isinstance(transport, asyncio.Transport):
+            raise ConnectionResetError("the simulator cut this connection")
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            with suppress(OSError):
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass  # what is left of the body; its end comes with the connection's
+
+
+def endless(max_bytes: int) -> Response:
+    """A body that begins like a PNG and goes on for `max_bytes`, with no length announced."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield PNG_SIGNATURE
+        sent = len(PNG_SIGNATURE)
+        while sent < max_bytes:
+            yield CHUNK[: max_bytes - sent]
+            sent += len(CHUNK)
+            await asyncio.sleep(0)  # or a client's leaving would never be heard
+
+    return StreamingResponse(chunks(), media_type="image/png")

@@ -1,0 +1,124 @@
+"""A job's life as the vendor tells it; knows no clock: every question brings the time along."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from services.simulator.domain.scenarios import Scenario
+
+State = Literal["waiting", "queuing", "generating", "success", "fail"]
+
+WAITING_MS: Final = 60
+RENDER_MS: Final = 350
+"""What a picture usually takes: only the guess that makes progress move."""
+FAILS_AFTER_MS: Final = 300
+CANNED_SIDE_PX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    kind: Literal["png", "jpg"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An accepted order. `key` is a digest of the caller's key, never the key."""
+
+    task_id: str
+    vendor: str
+    key: str
+    model: str
+    param: str
+    picture: Picture
+    price_credits: int
+    created_ms: int
+    latency_ms: int = 0
+    scenarios: tuple[Scenario, ...] = ()
+
+    def has(self, name: str) -> Scenario | None:
+        return next((one for one in self.scenarios if one.name == name), None)
+
+    @property
+    def canned(self) -> bool:
+        return self.has("canned") is not None
+
+    @property
+    def filename(self) -> str:
+        return f"{self.task_id}.{'png' if self.canned else self.picture.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    task_id: str
+    completed_ms: int
+    cost_ms: int
+    fail_code: str = ""
+    fail_msg: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    state: State
+    progress: int
+    updated_ms: int
+    outcome: Outcome | None = None
+
+
+MODERATED: Final = ("400", "Your content was flagged as violating content policies.")
+FAILED: Final = ("501", "Generation failed: the model could not complete this task.")
+
+
+def early_outcome(job: Job) -> Outcome | None:
+    """How a job ends without being rendered, if it does; it may lie in the future."""
+    moderated = job.has("moderated")
+    code, message = MODERATED if moderated else FAILED
+    before = moderated is not None and moderated.text("when", "before") == "before"
+    if before or job.has("fail"):
+        done_ms = job.created_ms + max(job.latency_ms, FAILS_AFTER_MS)
+        return Outcome(job.task_id, done_ms, FAILS_AFTER_MS, code, message)
+    if job.canned and not (job.has("hang") or job.has("lost")):
+        return rendered_outcome(job, job.created_ms, job.created_ms)
+    return None
+
+
+def rendered_outcome(job: Job, started_ms: int, now_ms: int) -> Outcome:
+    """How a rendered job ends; moderation may still come after the fact."""
+    done_ms = max(now_ms, job.created_ms + job.latency_ms)
+    if job.has("moderated"):
+        return Outcome(job.task_id, done_ms, now_ms - started_ms, *MODERATED)
+    return Outcome(job.task_id, done_ms, now_ms - started_ms)
+
+
+def wants_render(job: Job) -> bool:
+    return early_outcome(job) is None and not (job.has("hang") or job.has("lost"))
+
+
+def look(job: Job, outcome: Outcome | None, started_ms: int | None, now_ms: int, nth: int) -> View:
+    """What the vendor says of a job at its `nth` (from 1) look."""
+    view = _honest(job, outcome, started_ms, now_ms)
+    if job.has("state_backwards") and nth % 2 == 0 and view.state in {"generating", "success"}:
+        return View("waiting", 0, view.updated_ms)
+    return view
+
+
+def _honest(job: Job, outcome: Outcome | None, started_ms: int | None, now_ms: int) -> View:
+    if outcome is not None and outcome.completed_ms <= now_ms:
+        state: State = "fail" if outcome.fail_code else "success"
+        return View(state, 100, outcome.completed_ms, outcome)
+    age_ms = now_ms - job.created_ms
+    if age_ms < WAITING_MS:
+        return View("waiting", 0, job.created_ms)
+    if started_ms is None and outcome is None and not job.has("hang"):
+        return View("queuing", 0, job.created_ms + WAITING_MS)
+    return View("generating", _progress(job, age_ms), now_ms)
+
+
+def _progress(job: Job, age_ms: int) -> int:
+    """Per cent; it moves all the time and arrives only with the result."""
+    if job.latency_ms > RENDER_MS:
+        return min(99, max(1, age_ms * 100 // job.latency_ms))
+    return min(95, max(1, round(100 * (1 - math.exp(-age_ms / RENDER_MS)))))
