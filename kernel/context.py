@@ -39,11 +39,14 @@ def current_origin() -> Origin:
 
 
 @contextmanager
-def caused_by(origin: Origin) -> Iterator[None]:
-    """Everything inside is on behalf of `origin`: its events, messages and log lines say so."""
+def caused_by(origin: Origin, service: str) -> Iterator[None]:
+    """Everything inside is on behalf of `origin`, in `service`: events, messages and log lines
+    say so."""
     token = _CURRENT.set(origin)
     try:
-        with structlog.contextvars.bound_contextvars(request_id=origin.correlation_id):
+        with structlog.contextvars.bound_contextvars(
+            request_id=origin.correlation_id, service=service
+        ):
             yield
     finally:
         _CURRENT.reset(token)

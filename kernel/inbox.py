@@ -72,7 +72,7 @@ class Inbox:
 
         Raises only when it could not be recorded (the database is away): deliver it again.
         """
-        with caused_by(origin_of_message(envelope)):
+        with caused_by(origin_of_message(envelope), self.consumer):
             if self._is_too_old(envelope.id):
                 _log.warning("message_too_old", message_type=envelope.type)
                 return
@@ -121,7 +121,7 @@ class Inbox:
             )
         for row in rows:
             envelope = Envelope.model_validate(row["envelope"])
-            with caused_by(origin_of_message(envelope)):
+            with caused_by(origin_of_message(envelope), self.consumer):
                 error = await self._try(envelope)
                 if error is not None:
                     await self._keep(envelope, error, attempts=row["attempts"])

@@ -38,7 +38,7 @@ def create_app(
     app.add_exception_handler(Error, _render_error)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
-    app.add_middleware(OriginMiddleware)
+    app.add_middleware(OriginMiddleware, service=title)
     return app
 
 
@@ -56,8 +56,9 @@ def problem(
 class OriginMiddleware:
     """Gives each request its origin, answers with its id, and turns a fault into a plain 500."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, service: str) -> None:
         self._app = app
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +84,7 @@ class OriginMiddleware:
                 )
             await send(message)
 
-        with caused_by(origin):
+        with caused_by(origin, self._service):
             try:
                 _refuse_other_media(scope["method"], headers)
                 await self._app(scope, receive, send_with_id)

@@ -45,6 +45,7 @@ from services.generation.domain.messages import (
 )
 from services.generation.domain.task import SAGA, TASK, Task
 
+SERVICE = "generation"
 IN_FLIGHT_MAX = 32
 ATTEMPTS_MAX = 3
 POLL_EVERY_S = 1.0
@@ -113,7 +114,7 @@ class ProviderJobs:
         """Begin what is due now; how many jobs and deadlines there were."""
         deadlines = await self._due.deadlines(self._now())
         for deadline in deadlines:
-            with caused_by(Origin(deadline.request_id)):
+            with caused_by(Origin(deadline.request_id), SERVICE):
                 await self._miss_deadline(deadline.task_id)
         jobs = await self._due.claim(self._now())
         for job in jobs:
@@ -132,7 +133,7 @@ class ProviderJobs:
 
     async def _attend(self, job: DueJob) -> None:
         try:
-            with caused_by(Origin(job.request_id)):
+            with caused_by(Origin(job.request_id), SERVICE):
                 match job.state:
                     case "submitting":
                         await self._submit(job)

@@ -1,0 +1,1 @@
+"""One folder per service; a service imports the kernel and contracts, never another service."""

@@ -1,0 +1,1 @@
+"""What the gateway reads and calls: credentials, the key ring, the services behind it."""

@@ -1,0 +1,1 @@
+"""HTTP in: the edge itself, its route table, its own pages."""

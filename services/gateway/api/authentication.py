@@ -1,0 +1,85 @@
+"""Who is asking, and whether they may: the one authorisation function, for every header form."""
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from kernel.clock import Clock
+from kernel.errors import Forbidden, Unauthenticated
+from kernel.http.access_tokens import AccessTokens
+from kernel.http.identity import Identity, InternalTokens
+from services.gateway.adapters.cache import BoundedCache
+from services.gateway.adapters.credentials import Credential, Form, extract
+from services.gateway.adapters.key_ring import KeyRing
+from services.gateway.adapters.request_headers import RequestHeaders
+from services.gateway.api.routes import Auth, Route
+from services.gateway.domain import scopes_of
+
+MINTED_MAX: Final = 10_000
+MINTED_FOR: Final = timedelta(seconds=5)
+"""Far less than an internal token lives, so that none expires on its way."""
+
+
+# Open routes carry a token too, so that a service can refuse whatever did not pass the edge.
+ANONYMOUS: Final = Identity(UUID(int=0), UUID(int=0), role="anonymous", plan="", scopes=frozenset())
+
+
+class Authority:
+    """Admits a request to a route, and says so to the service in an internal token."""
+
+    def __init__(
+        self,
+        key_ring: KeyRing,
+        access_tokens: AccessTokens,
+        internal_tokens: InternalTokens,
+        clock: Clock,
+    ) -> None:
+        self._key_ring = key_ring
+        self._access_tokens = access_tokens
+        self._internal_tokens = internal_tokens
+        self._clock = clock
+        self._minted: BoundedCache[Identity, bytes] = BoundedCache(MINTED_MAX, MINTED_FOR)
+
+    async def admit(self, route: Route, headers: RequestHeaders) -> bytes:
+        """The internal token for `route`'s service: nobody's where no credential is asked for.
+
+        Raises:
+            Malformed, Unauthenticated: by the credential; see `credentials.extract`.
+            Forbidden: `access_denied`, the scope is missing.
+            Unavailable: the credential can't be checked just now.
+        """
+        if route.auth is Auth.NONE:
+            return self._token(ANONYMOUS)
+        identity = await self._identify(route.auth, extract(headers))
+        if route.scope is not None and route.scope not in identity.scopes:
+            raise Forbidden(
+                "access_denied",
+                f"The scope {route.scope} is missing.",
+                {"required_scope": route.scope},
+            )
+        return self._token(identity)
+
+    async def _identify(self, auth: Auth, credential: Credential) -> Identity:
+        if credential.form is Form.JWT:
+            return self._signed_in(credential.text)
+        if auth is Auth.JWT:
+            raise Unauthenticated("access_token_required", "Sign in: an API key does not do here.")
+        return await self._key_ring.identify(credential.text)
+
+    def _signed_in(self, token: str) -> Identity:
+        claims = self._access_tokens.read(token)
+        return Identity(
+            user_id=claims.user_id,
+            account_id=claims.account_id,
+            role=claims.role,
+            plan=claims.plan,
+            scopes=scopes_of(claims.role),
+        )
+
+    def _token(self, identity: Identity) -> bytes:
+        now = self._clock.now()
+        token = self._minted.get(identity, now)
+        if token is None:
+            token = self._internal_tokens.mint(identity).encode("ascii")
+            self._minted.put(identity, token, now)
+        return token

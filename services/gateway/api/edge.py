@@ -1,0 +1,168 @@
+"""The edge as an ASGI app: request id, path, route, credential, scope, and on to the service.
+
+It holds no body and knows no service beyond its name in the table.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kernel.context import Origin, caused_by, origin_of_request
+from kernel.errors import Error, Unavailable
+from kernel.http.identity import HEADER
+from services.gateway.adapters.request_headers import Header, RequestHeaders
+from services.gateway.api.authentication import Authority
+from services.gateway.api.exchange import REQUEST_ID, Exchange, body_too_large
+from services.gateway.api.matching import RouteTable
+from services.gateway.api.pages import Pages
+from services.gateway.api.paths import encoded, normal_form
+from services.gateway.api.refusals import BrokeOff
+from services.gateway.api.routes import GATEWAY, Route
+from services.gateway.surfaces import surface_of
+
+INTERNAL_TOKEN: Final = HEADER.encode("ascii")
+LOGGED_PATH_MAX: Final = 200
+ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz"})
+GOING_AWAY: Final = 1001
+
+_log = structlog.get_logger(__name__)
+
+
+class InternalFault(Error):
+    """A fault of the edge itself; the log knows which."""
+
+    status = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Everything from outside comes in here. `ready` false: nothing new is begun."""
+
+    table: RouteTable
+    authority: Authority
+    upstreams: Mapping[str, ASGIApp]
+    pages: Pages
+    ready: Callable[[], bool]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": GOING_AWAY})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        headers = RequestHeaders(scope["headers"])
+        origin = origin_of_request(headers.single(REQUEST_ID), headers.single(b"traceparent"))
+        exchange = Exchange(scope["method"], origin.correlation_id, receive, send)
+        with caused_by(origin, GATEWAY):
+            try:
+                await self._answer(scope, headers, origin, exchange)
+            finally:
+                _log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"][:LOGGED_PATH_MAX],
+                    status=exchange.status,
+                    duration_ms=round((clock() - began_s) * 1_000, 3),
+                )
+
+    async def _answer(
+        self, scope: Scope, headers: RequestHeaders, origin: Origin, exchange: Exchange
+    ) -> None:
+        try:
+            await self._pass(scope, headers, origin, exchange)
+        except Error as error:
+            await exchange.refuse(error)
+        except BrokeOff:
+            raise
+        except Exception:  # noqa: BLE001 - a fault of the edge is a plain 500 and a log line
+            _log.exception("edge_failed")
+            if exchange.status is not None:
+                raise BrokeOff from None
+            await exchange.refuse(
+                InternalFault("internal_error", "Something went wrong on our side.")
+            )
+
+    async def _pass(
+        self, scope: Scope, headers: RequestHeaders, origin: Origin, exchange: Exchange
+    ) -> None:
+        exchange.surface = surface_of(scope["path"])
+        path = normal_form(_raw_path(scope))
+        exchange.surface = surface_of(path)
+        if path not in ALWAYS_ANSWERED and not self.ready():
+            raise Unavailable("not_ready", "Starting or ending; ask again.", retry_after_s=1)
+        route = self.table.find(scope["method"], path)
+        token = await self.authority.admit(route, headers)
+        if route.service == GATEWAY:
+            await exchange.answer(*await self.pages.answer(path))
+            return
+        exchange.body_bytes_max = route.body_bytes_max
+        if (headers.content_length() or 0) > route.body_bytes_max:
+            raise body_too_large(route.body_bytes_max)
+        sent_on = _headers_sent_on(headers.forwarded, origin, token)
+        await self._forward(route, _scope_sent_on(scope, path, sent_on), exchange)
+
+    async def _forward(self, route: Route, scope: Scope, exchange: Exchange) -> None:
+        """Stream through the service's app.
+
+        Raises `TooLarge`, `BadGateway`, or `BrokeOff` when the answer can't be finished.
+        """
+        try:
+            await self.upstreams[route.service](scope, exchange.receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - whatever a service raises is no answer
+            if not exchange.cut_short:  # a service may well raise when its client leaves
+                _log.error("upstream_broke", service=route.service, exc_info=error)
+            await exchange.broke()
+        else:
+            await exchange.finish()
+
+
+def _raw_path(scope: Scope) -> bytes:
+    """The path as it was sent; a server that tells the decoded one alone is taken at its word."""
+    raw: bytes | None = scope.get("raw_path")
+    return encoded(scope["path"]) if raw is None else raw.partition(b"?")[0]
+
+
+def _headers_sent_on(
+    forwarded: list[Header], origin: Origin, internal_token: bytes
+) -> list[Header]:
+    forwarded.append((REQUEST_ID, origin.correlation_id.encode("ascii")))
+    if origin.traceparent is not None:
+        forwarded.append((b"traceparent", origin.traceparent.encode("ascii")))
+    forwarded.append((INTERNAL_TOKEN, internal_token))
+    return forwarded
+
+
+def _scope_sent_on(scope: Scope, path: str, headers: list[Header]) -> Scope:
+    """A scope of its own: the authorised path, the headers let through, no server extensions."""
+    return {
+        "type": "http",
+        "asgi": scope["asgi"],
+        "http_version": scope.get("http_version", "1.1"),
+        "method": scope["method"],
+        "scheme": scope.get("scheme", "http"),
+        "path": path,
+        "raw_path": encoded(path),
+        "root_path": "",
+        "query_string": scope.get("query_string", b""),
+        "headers": headers,
+        "client": scope.get("client"),
+        "server": scope.get("server"),
+    }
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """The lifespan protocol: the runtime starts and ends services, so there is nothing to do."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,24 @@
+"""The forms in which the edge speaks, one module for each; which path speaks which."""
+
+from typing import Final
+
+from services.gateway.surfaces.fault import Fault, Surface
+from services.gateway.surfaces.klikyai import KLIKYAI
+from services.gateway.surfaces.native import NATIVE
+
+_BY_FIRST_SEGMENT: Final = {
+    "auth": KLIKYAI,
+    "ai": KLIKYAI,
+    "wallet": KLIKYAI,
+    "posts": KLIKYAI,
+    "health": KLIKYAI,
+}
+SURFACES: Final = (NATIVE, KLIKYAI)
+
+
+def surface_of(path: str) -> Surface:
+    """The surface that owns `path`; the native one has all that no other has."""
+    return _BY_FIRST_SEGMENT.get(path[1:].partition("/")[0], NATIVE)
+
+
+__all__ = ["NATIVE", "SURFACES", "Fault", "Surface", "surface_of"]
