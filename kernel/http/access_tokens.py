@@ -101,7 +101,7 @@ class AccessTokens:
                     "verify_nbf": False,
                 },
             )
-        except (jwt.PyJWTError, RecursionError):  # deeply nested JSON exhausts PyJWT's parser
+        except jwt.PyJWTError:
             raise _invalid() from None
         if decoded["header"].get("typ") != TYPE:
             raise _invalid()

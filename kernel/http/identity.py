@@ -37,8 +37,8 @@ class Identity:
     monthly_credit_limit_units: int | None = None
 
     def require(self, scope: str) -> None:
-        """Raise `Forbidden` without `scope`; `admin` has every one."""
-        if scope not in self.scopes and self.role != "admin":
+        """Raise `Forbidden` without `scope`. A signed-in admin has every one, a key its own."""
+        if scope not in self.scopes and (self.role != "admin" or self.key_id is not None):
             raise Forbidden(
                 "access_denied", f"The scope {scope} is missing.", {"required_scope": scope}
             )

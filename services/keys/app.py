@@ -1,0 +1,68 @@
+"""Composition root of keys."""
+
+from uuid import UUID
+
+from kernel.errors import Rejected
+from kernel.event_store import EventStore
+from kernel.http import Idempotency, create_app
+from kernel.http.access_tokens import AccessTokens
+from kernel.outbox import Publisher
+from kernel.projections import History
+from kernel.service import Platform, Service
+from services.keys.adapters import Passwords, Users
+from services.keys.api import account_routes, api_key_routes, resolve_routes
+from services.keys.domain import AGGREGATES, Role
+from services.keys.outbox import announce
+from services.keys.read_model import READ_MODEL, project
+from services.keys.settings import KeysSettings
+
+SCHEMA = "keys"
+HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+
+def create_service(
+    settings: KeysSettings,
+    platform: Platform,
+    access_tokens: AccessTokens,
+    passwords: Passwords | None = None,
+) -> Service:
+    """`passwords` replaces the argon2 parameters of production, for tests."""
+    database, clock = platform.database, platform.clock
+    store = EventStore(
+        database, SCHEMA, AGGREGATES, clock=clock, announce=announce, project=project
+    )
+    passwords = passwords or Passwords(settings.password_hashes_at_once_max)
+    users = Users(store, platform.encryption, passwords)
+    idempotency = Idempotency(database, SCHEMA, clock)
+    routers = [
+        account_routes(database, users, access_tokens),
+        api_key_routes(store, idempotency, clock),
+        resolve_routes(database, clock),
+    ]
+    return Service(
+        name="keys",
+        app=create_app(
+            "keys", routers, internal_tokens=platform.internal_tokens, ready=database.answers
+        ),
+        store=store,
+        read_model=READ_MODEL,
+        publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+        workers=(idempotency.run,),
+    )
+
+
+async def ensure_admin(service: Service, platform: Platform, email: str, password: str) -> UUID:
+    """The admin of that address, registered if nobody is; for a sandbox, on a started service.
+
+    An address that is taken keeps its user, its password and its role.
+    """
+    assert service.store is not None, "keys always has a store"
+    users = Users(service.store, platform.encryption, Passwords())
+    known = await users.find(email)
+    if known is None:
+        try:
+            return await users.register(email, password, role=Role.ADMIN)
+        except Rejected:  # another process was first
+            known = await users.find(email)
+    assert known is not None, "the address is taken, so it has a user"
+    return known

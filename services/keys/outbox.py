@@ -1,0 +1,37 @@
+"""Messages out: what keys remembers -> what it tells; no hash, name or address passes here."""
+
+from typing import assert_never
+
+from contracts import keys as public
+from contracts.envelope import PublicEvent
+from kernel.unit import Recorded
+from services.keys.domain import Event, KeyCreated, KeyRevoked, UserRegistered
+
+
+def announce(recorded: Recorded[Event]) -> PublicEvent | None:
+    """The public event that says `recorded`; today each has one."""
+    event = recorded.event
+    match event:
+        case UserRegistered():
+            return public.UserRegistered(
+                user_id=event.user_id,
+                account_id=event.account_id,
+                plan=event.plan,
+                role=event.role,
+                registered_at=event.registered_at,
+            )
+        case KeyCreated():
+            return public.KeyCreated(
+                key_id=event.key_id,
+                user_id=event.user_id,
+                account_id=event.account_id,
+                scopes=event.scopes,
+                expires_at=event.expires_at,
+                created_at=event.created_at,
+            )
+        case KeyRevoked():
+            return public.KeyRevoked(
+                key_id=event.key_id, user_id=event.user_id, revoked_at=event.revoked_at
+            )
+        case _:
+            assert_never(event)

@@ -1,0 +1,78 @@
+"""What keys says of what it remembers."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from contracts import keys as public
+from contracts.envelope import PublicEvent
+from kernel.clock import new_id
+from kernel.context import Origin
+from kernel.unit import Recorded
+from services.keys.domain import Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.outbox import announce
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+USER_ID, ACCOUNT_ID, KEY_ID = (UUID(int=n) for n in range(1, 4))
+CREATED = KeyCreated(
+    key_id=KEY_ID,
+    user_id=USER_ID,
+    account_id=ACCOUNT_ID,
+    key_sha256="ab" * 32,
+    prefix="sk_live_1234",
+    name="a telling name",
+    scopes=("keys:read",),
+    expires_at=None,
+    monthly_credit_limit_units=1,
+    created_by_key_id=None,
+    created_at=NOW,
+)
+
+
+def said(event: Event) -> PublicEvent | None:
+    recorded: Recorded[Any] = Recorded(new_id(), "stream-1", 1, event, NOW, Origin("request-1"))
+    return announce(recorded)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            UserRegistered(USER_ID, ACCOUNT_ID, "user", "free", NOW),
+            public.UserRegistered(
+                user_id=USER_ID,
+                account_id=ACCOUNT_ID,
+                plan="free",
+                role="user",
+                registered_at=NOW,
+            ),
+        ),
+        (
+            CREATED,
+            public.KeyCreated(
+                key_id=KEY_ID,
+                user_id=USER_ID,
+                account_id=ACCOUNT_ID,
+                scopes=("keys:read",),
+                expires_at=None,
+                created_at=NOW,
+            ),
+        ),
+        (
+            KeyRevoked(KEY_ID, USER_ID, NOW),
+            public.KeyRevoked(key_id=KEY_ID, user_id=USER_ID, revoked_at=NOW),
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_says_each_event_in_public_words(event: Event, expected: PublicEvent) -> None:
+    assert said(event) == expected
+
+
+@pytest.mark.parametrize("secret", [CREATED.key_sha256, CREATED.prefix, CREATED.name])
+def test_tells_neither_hash_nor_prefix_nor_name_of_a_key(secret: str) -> None:
+    event = said(CREATED)
+    assert event is not None
+    assert secret not in event.model_dump_json()
