@@ -1,0 +1,127 @@
+"""The due-list: which output is to be fetched when. It knows addresses, and no bytes.
+
+A claim is a short statement with a lease; nothing is locked while something is fetched. `claims`
+counts who took a row and so tells claimants apart: one that was overtaken can't write any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from kernel.context import Origin
+from kernel.sql import Database
+from kernel.unit import Unit
+from services.storage.domain import ExpectOutput
+
+LEASE: Final = timedelta(seconds=90)
+"""More than one fetch may take, so that who still works is not overtaken."""
+
+FENCED_TABLE: Final = "output_fetches"
+_MINE: Final = "task_id = $1 AND output_index = $2 AND claims = $3 AND state = 'waiting'"
+
+
+@dataclass(frozen=True, slots=True)
+class DueFetch:
+    """`claims` counts this claim too; `attempts` are those that have failed. `url` may hold a
+    secret of its provider: it goes into no log."""
+
+    task_id: UUID
+    output_index: int
+    user_id: UUID
+    url: str
+    task_type: str
+    width: int | None
+    height: int | None
+    claims: int
+    attempts: int
+    request_id: str
+    causation_id: str | None
+    traceparent: str | None
+
+    @property
+    def origin(self) -> Origin:
+        """The request, and the message, that led here."""
+        return Origin(self.request_id, self.causation_id, self.traceparent)
+
+
+class DueList:
+    """The table `output_fetches` of storage."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, now: datetime, limit: int) -> Sequence[DueFetch]:
+        """At most `limit` outputs whose time has come, leased to the caller for `LEASE`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """
+                WITH due AS MATERIALIZED (
+                    SELECT task_id, output_index FROM storage.output_fetches
+                    WHERE state = 'waiting' AND next_try_at <= $1
+                        AND (lease_until IS NULL OR lease_until < $1)
+                    ORDER BY next_try_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+                UPDATE storage.output_fetches AS f
+                SET lease_until = $1::timestamptz + $2, claims = claims + 1
+                FROM due WHERE f.task_id = due.task_id AND f.output_index = due.output_index
+                RETURNING f.task_id, f.output_index, user_id, url, task_type, width, height, claims,
+                    attempts, request_id, causation_id, traceparent""",
+                now,
+                LEASE,
+                limit,
+            )
+        return [DueFetch(**row) for row in rows]
+
+    async def renew(self, fetch: DueFetch, now: datetime) -> bool:
+        """Lease it for another `LEASE`; False when another claimant has it, or it has ended."""
+        async with self._database.connection() as connection:
+            tag = await connection.execute(
+                f"UPDATE storage.output_fetches SET lease_until = $4::timestamptz + $5"
+                f" WHERE {_MINE}",
+                *(fetch.task_id, fetch.output_index, fetch.claims, now, LEASE),
+            )
+        return tag == "UPDATE 1"
+
+    async def try_again(self, fetch: DueFetch, error: str, next_try_at: datetime) -> None:
+        """This attempt failed, another may not: take it up again then."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE storage.output_fetches SET attempts = attempts + 1, lease_until = NULL,"
+                f" error = $4, next_try_at = $5 WHERE {_MINE}",
+                *(fetch.task_id, fetch.output_index, fetch.claims, error, next_try_at),
+            )
+
+    async def void_leases(self) -> None:
+        """For the start of a process that shares its database with no other: who leased is dead."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE storage.output_fetches SET lease_until = NULL"
+                " WHERE state = 'waiting' AND lease_until IS NOT NULL"
+            )
+
+
+def record_fetch(unit: Unit, output: ExpectOutput, url: str) -> None:
+    """Due at once."""
+    unit.record_sql(
+        "INSERT INTO storage.output_fetches (task_id, output_index, user_id, url, task_type,"
+        " width, height, state, next_try_at, request_id, causation_id, traceparent, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9, $10, $11, $8)",
+        *(output.task_id, output.index, output.user_id, url, output.task_type),
+        *(output.width, output.height, unit.now),
+        *(unit.origin.correlation_id, unit.origin.causation_id, unit.origin.traceparent),
+    )
+
+
+def record_end(unit: Unit, fetch: DueFetch, state: str, error: str | None = None) -> None:
+    """`state` is done or rejected; the address is forgotten.
+
+    The commit fails with a NotNullViolationError of `FENCED_TABLE` when another has claimed the row
+    since: its object may lie where this claimant's did, and then this one's hash would be false.
+    """
+    unit.record_sql(
+        "UPDATE storage.output_fetches SET state = CASE WHEN claims = $3 THEN $4 END,"
+        " lease_until = NULL, url = NULL, error = $5"
+        " WHERE task_id = $1 AND output_index = $2 AND state = 'waiting'",
+        *(fetch.task_id, fetch.output_index, fetch.claims, state, error),
+    )

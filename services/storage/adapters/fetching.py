@@ -1,0 +1,75 @@
+"""Brings one output here and makes it what was asked for; knows no keys, no events, no retries."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kernel.clock import new_id
+from kernel.outbound import Outbound
+from services.storage.adapters.pictures import PictureFacts, examine, fit_exactly, thumbnail
+
+FETCH_BYTES_MAX: Final = 64 * 1024 * 1024
+FETCH_TIMEOUT_S: Final = 60.0
+PICTURES_AT_ONCE_MAX: Final = 2
+"""Decoding takes a core and up to a few hundred MB each."""
+
+
+@dataclass(frozen=True)
+class FetchedPicture:
+    """Files of this moment: `facts` are those of `path`, and `thumbnail` is a WebP."""
+
+    path: Path
+    thumbnail: Path
+    facts: PictureFacts
+
+
+class PictureFetcher:
+    """`folder` is for files on their way; what a killed process leaves there, others sweep."""
+
+    def __init__(self, outbound: Outbound, folder: Path) -> None:
+        self._outbound = outbound
+        self._folder = folder
+        self._turn = asyncio.Semaphore(PICTURES_AT_ONCE_MAX)
+
+    @asynccontextmanager
+    async def fetched(
+        self, url: str, width: int | None, height: int | None
+    ) -> AsyncIterator[FetchedPicture]:
+        """The picture at `url`, exactly `width` x `height` px where both are given.
+
+        Its files are gone afterwards.
+
+        Raises:
+            Unreachable, Refused: as `Outbound.fetch_to_file` does.
+            PictureRefused: as `examine` does.
+        """
+        stem = new_id().hex
+        received, fitted, small = (self._folder / f"{stem}.{n}" for n in range(3))
+        try:
+            await self._outbound.fetch_to_file(
+                url, received, max_bytes=FETCH_BYTES_MAX, timeout_s=FETCH_TIMEOUT_S
+            )
+            async with self._turn:
+                picture = await asyncio.to_thread(_make, received, fitted, small, width, height)
+            yield picture
+        finally:
+            _remove(received, fitted, small)
+
+
+def _make(
+    received: Path, fitted: Path, small: Path, width: int | None, height: int | None
+) -> FetchedPicture:
+    path, facts = received, examine(received)
+    if width is not None and height is not None and (facts.width, facts.height) != (width, height):
+        fit_exactly(received, fitted, width, height)
+        path, facts = fitted, examine(fitted)
+    thumbnail(path, small)
+    return FetchedPicture(path, small, facts)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

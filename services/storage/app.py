@@ -1,0 +1,55 @@
+"""Composition root of storage."""
+
+from kernel.event_store import EventStore
+from kernel.http import create_app
+from kernel.inbox import Inbox
+from kernel.outbound import Outbound
+from kernel.outbox import Publisher
+from kernel.projections import History
+from kernel.service import Platform, Service
+from services.storage.adapters.fetching import PictureFetcher
+from services.storage.adapters.objects import LocalObjectStore
+from services.storage.adapters.worker import OutputWorker
+from services.storage.api import routes
+from services.storage.domain import OUTPUT
+from services.storage.inbox import subscriptions
+from services.storage.outbox import announce
+from services.storage.read_model import READ_MODEL, project
+from services.storage.settings import StorageSettings
+
+SCHEMA = "storage"
+AGGREGATES = (OUTPUT,)
+HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+
+def create_service(
+    settings: StorageSettings,
+    platform: Platform,
+    *,
+    allowed_origins: frozenset[str] = frozenset(),
+) -> Service:
+    """`allowed_origins` (`scheme://host:port`) may be fetched from though they are not public, as
+    vendors that are played on this machine."""
+    database = platform.database
+    store = EventStore(
+        database, SCHEMA, AGGREGATES, clock=platform.clock, announce=announce, project=project
+    )
+    objects = LocalObjectStore(settings.objects_root)
+    outbound = Outbound(allowed_origins=allowed_origins)
+    pictures = PictureFetcher(outbound, objects.incoming)
+    worker = OutputWorker(store, objects, pictures, sole_owner=platform.sole_owner)
+    return Service(
+        name="storage",
+        app=create_app(
+            "storage",
+            [routes(database, objects, platform.links, platform.clock)],
+            internal_tokens=platform.internal_tokens,
+            ready=database.answers,
+        ),
+        store=store,
+        read_model=READ_MODEL,
+        inbox=Inbox("storage", store, subscriptions()),
+        publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+        workers=(worker.run,),
+        resources=(outbound,),
+    )

@@ -1,0 +1,179 @@
+"""The rules of storage: an output is expected, then stored or rejected, once and for good.
+
+It knows no bytes and no addresses. Sizes are bytes, sides are pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, TypeAlias, assert_never
+from uuid import UUID
+
+from kernel.errors import NotFound
+from kernel.messages import Aggregate, Decider
+
+NOBODY: Final = UUID(int=0)
+
+PICTURE_EXTENSIONS: Final[Mapping[str, str]] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What is kept under `key`; `sha256` in hex, of exactly the bytes that are served."""
+
+    key: str
+    mime_type: str
+    size: int
+    sha256: str
+    width: int | None
+    height: int | None
+    duration_seconds: float | None
+    thumbnail_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectOutput:
+    """Output `index` of the task waits to be fetched; None where no size was asked for."""
+
+    task_id: UUID
+    user_id: UUID
+    index: int
+    task_type: str
+    width: int | None
+    height: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOutput:
+    file: StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseOutput:
+    """`message` is for the user: no address, no host."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputExpected:
+    task_id: UUID
+    user_id: UUID
+    index: int
+    task_type: str
+    width: int | None
+    height: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStored:
+    task_id: UUID
+    user_id: UUID
+    index: int
+    file: StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRejected:
+    task_id: UUID
+    user_id: UUID
+    index: int
+    code: str
+    message: str
+
+
+OutputCommand: TypeAlias = ExpectOutput | KeepOutput | RefuseOutput
+OutputEvent: TypeAlias = OutputExpected | OutputStored | OutputRejected
+
+
+class Status(StrEnum):
+    NONE = "none"
+    EXPECTED = "expected"
+    STORED = "stored"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    status: Status = Status.NONE
+    task_id: UUID = NOBODY
+    user_id: UUID = NOBODY
+    index: int = 0
+
+
+def evolve(state: Output, event: OutputEvent) -> Output:
+    match event:
+        case OutputExpected():
+            return Output(Status.EXPECTED, event.task_id, event.user_id, event.index)
+        case OutputStored():
+            return replace(state, status=Status.STORED)
+        case OutputRejected():
+            return replace(state, status=Status.REJECTED)
+        case _:
+            assert_never(event)
+
+
+def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
+    """The first ending stands; repeats and what comes after it are nothing.
+
+    Raises `NotFound` (`output_not_expected`) for the ending of what was never expected.
+    """
+    if isinstance(command, ExpectOutput):
+        return () if state.status != Status.NONE else (_expected(command),)
+    if state.status == Status.NONE:
+        raise NotFound("output_not_expected", "Nobody has announced this output.")
+    if state.status != Status.EXPECTED:
+        return ()
+    match command:
+        case KeepOutput(file):
+            return (OutputStored(state.task_id, state.user_id, state.index, file),)
+        case RefuseOutput(code, message):
+            return (OutputRejected(state.task_id, state.user_id, state.index, code, message),)
+        case _:
+            assert_never(command)
+
+
+def _expected(command: ExpectOutput) -> OutputExpected:
+    return OutputExpected(
+        task_id=command.task_id,
+        user_id=command.user_id,
+        index=command.index,
+        task_type=command.task_type,
+        width=command.width,
+        height=command.height,
+    )
+
+
+OUTPUT: Aggregate[OutputEvent, Output] = Aggregate(
+    name="output",
+    state=Output,
+    initial_state=Output,
+    evolve=evolve,
+    events=(OutputExpected, OutputStored, OutputRejected),
+)
+OUTPUTS: Decider[OutputCommand, OutputEvent, Output] = Decider(OUTPUT, decide)
+
+
+def stream_of(task_id: UUID, index: int) -> str:
+    return OUTPUT.stream_id(f"{task_id}-{index}")
+
+
+def picture_key(user_id: UUID, task_id: UUID, index: int, mime_type: str) -> str:
+    """Where a generated picture lies; it depends on no content but the picture's type."""
+    extension = PICTURE_EXTENSIONS[mime_type]
+    return f"images/generated/{user_id.hex}/{_name(task_id, index)}.{extension}"
+
+
+def thumbnail_key(task_id: UUID, index: int) -> str:
+    return f"images/thumbnails/{_name(task_id, index)}.webp"
+
+
+def _name(task_id: UUID, index: int) -> str:
+    """The task's first output has the task's name alone."""
+    return f"{task_id.hex}_{index}" if index else task_id.hex

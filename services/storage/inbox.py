@@ -1,0 +1,32 @@
+"""Messages in: public event -> own command, decided in the message's transaction."""
+
+from collections.abc import Sequence
+
+from contracts.generation import OutputProduced
+from kernel.inbox import Subscription
+from kernel.unit import Unit
+from services.storage.adapters.due_list import record_fetch
+from services.storage.domain import OUTPUTS, ExpectOutput, stream_of
+
+
+def subscriptions() -> Sequence[Subscription]:
+    """What storage hears. Lanes are outputs: no two of them share a stream."""
+    return (Subscription(OutputProduced, expect_output, _output_of),)
+
+
+async def expect_output(event: OutputProduced, unit: Unit) -> None:
+    """Put the output on the due-list; the worker fetches it, never a handler."""
+    command = ExpectOutput(
+        task_id=event.task_id,
+        user_id=event.user_id,
+        index=event.index,
+        task_type=event.task_type,
+        width=event.width,
+        height=event.height,
+    )
+    if await unit.decide(OUTPUTS, _output_of(event), command):
+        record_fetch(unit, command, event.url)
+
+
+def _output_of(event: OutputProduced) -> str:
+    return stream_of(event.task_id, event.index)
