@@ -1,8 +1,9 @@
 """Hearing: each message has its effects once, in the transaction that records it.
 
-The inbox is also the retry schedule and the list of dead letters, the same on every bus: a few
-tries in process, then the row is kept as `retry` with a due time, then as `parked` until somebody
-replays it. No handler may depend on order, or on being called once.
+The inbox is also the retry schedule and the list of dead letters, the same on every bus: a message
+that failed is kept at once as `retry` with a due time, so that nobody waits for it; a few tries in
+process follow, then those of the schedule, then it is `parked` until somebody replays it. No
+handler may depend on order, or on being called once.
 """
 
 import asyncio
@@ -12,15 +13,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import structlog
 from pydantic import ValidationError
 
 from contracts.envelope import Envelope, PublicEvent
-from kernel.clock import uuid7
 from kernel.context import caused_by, origin_of_message
 from kernel.errors import Deferred, Error, NotFound, Unavailable
 from kernel.event_store import AlreadyHandled, EventStore, MessageKey
-from kernel.sql import DATABASE_AWAY, Connection
+from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions, first_id_of
+from kernel.sql import DATABASE_AWAY
 from kernel.unit import Unit
 
 Handle = Callable[[Any, Unit], Awaitable[object]]
@@ -28,13 +30,12 @@ Handle = Callable[[Any, Unit], Awaitable[object]]
 
 TRIES_AFTER_S = (0.1, 0.5, 2.0)
 RETRIES_AFTER_S = (10, 60, 600, 3_600)
+TRYING_SOON_MAX = 256
 LANES = 64
 RETRY_BATCH = 50
 RETRY_LEASE = timedelta(seconds=60)
 POLL_EVERY_S = 1.0
 ERROR_LENGTH_MAX = 500
-KEPT_DAYS = 30
-PARTITION_DAYS = 7
 MAINTAIN_EVERY_S = 3_600.0
 
 _log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Inbox:
         self._tries_after_s = tries_after_s
         self._subscriptions = {item.event.type_name(): item for item in subscriptions}
         self._lanes = [asyncio.Lock() for _ in range(LANES)]
+        self._trying_soon: set[asyncio.Task[None]] = set()
 
     async def receive(self, envelope: Envelope) -> None:
         """Record the message: done, to be retried, or parked.
@@ -76,32 +78,32 @@ class Inbox:
             if self._is_too_old(envelope.id):
                 _log.warning("message_too_old", message_type=envelope.type)
                 return
-            error: Exception | None = None
-            for delay_s in (0.0, *self._tries_after_s):
-                if delay_s:
-                    await asyncio.sleep(delay_s)
-                error = await self._try(envelope)
-                if error is None:
-                    return
-                if _is_permanent(error):
-                    break
-            assert error is not None
-            await self._keep(envelope, error, attempts=1)
+            error = await self._try(envelope)
+            if error is None:
+                return
+            await self._keep(envelope, error)
+            if not _is_permanent(error) and len(self._trying_soon) < TRYING_SOON_MAX:
+                task = asyncio.create_task(self._try_soon(envelope))
+                self._trying_soon.add(task)
+                task.add_done_callback(self._trying_soon.discard)
 
     async def run(self) -> None:
         """Retry what is due, and keep the partitions, until cancelled."""
         next_maintenance = 0.0
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                if loop.time() >= next_maintenance:
-                    await self.maintain()
-                    next_maintenance = loop.time() + MAINTAIN_EVERY_S
-                while await self.retry_due() == RETRY_BATCH:
-                    pass
-            except (*DATABASE_AWAY, TimeoutError) as error:
-                _log.warning("inbox_sweep_failed", error=type(error).__name__)
-            await asyncio.sleep(POLL_EVERY_S)
+        try:
+            while True:
+                try:
+                    if loop.time() >= next_maintenance:
+                        await self.maintain()
+                        next_maintenance = loop.time() + MAINTAIN_EVERY_S
+                    while await self.retry_due() == RETRY_BATCH:
+                        pass
+                except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+                    _log.warning("inbox_sweep_failed", error=type(error).__name__)
+                await asyncio.sleep(POLL_EVERY_S)
+        finally:
+            await self._stop_trying_soon()
 
     async def retry_due(self) -> int:
         """Handle again the rows whose time has come; how many were claimed."""
@@ -124,7 +126,7 @@ class Inbox:
             with caused_by(origin_of_message(envelope), self.consumer):
                 error = await self._try(envelope)
                 if error is not None:
-                    await self._keep(envelope, error, attempts=row["attempts"])
+                    await self._put_off(envelope.id, error, attempts=row["attempts"])
         return len(rows)
 
     async def parked(self, limit: int = 100) -> list[dict[str, Any]]:
@@ -174,83 +176,83 @@ class Inbox:
                 )
         except AlreadyHandled:
             _log.debug("message_repeated", message_type=envelope.type)
-        except DATABASE_AWAY:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is kept with its message
-            _log.warning(
-                "message_failed", message_type=envelope.type, error=f"{type(error).__name__}"
-            )
+        except Exception as error:
+            # Whatever a handler raises is kept with its message, unless the database is away; but
+            # for a value that does not fit, asyncpg raises an InterfaceError that is a ValueError.
+            if isinstance(error, DATABASE_AWAY) and not isinstance(error, ValueError):
+                raise
+            _log.warning("message_failed", message_type=envelope.type, error=type(error).__name__)
             return error
         else:
             _log.info("message_handled", message_type=envelope.type, subject=envelope.subject)
         return None
 
-    async def _keep(self, envelope: Envelope, error: Exception, *, attempts: int) -> None:
-        """Write the row as `retry` or `parked`; a row that is done stays done."""
-        parked = _is_permanent(error) or attempts > len(RETRIES_AFTER_S)
-        due_at = None
-        if not parked:
-            due_at = self._store.clock.now() + timedelta(seconds=RETRIES_AFTER_S[attempts - 1])
+    async def _try_soon(self, envelope: Envelope) -> None:
+        """Try a kept message again after each of `tries_after_s`: most that came too early are
+        right within a second. Whatever happens here, its row is due in its own time."""
+        try:
+            for delay_s in self._tries_after_s:
+                await asyncio.sleep(delay_s)
+                error = await self._try(envelope)
+                if error is None:
+                    return
+                if _is_permanent(error):
+                    await self._put_off(envelope.id, error, attempts=1)
+                    return
+        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+            _log.warning("inbox_try_failed", error=type(error).__name__)
+
+    async def _stop_trying_soon(self) -> None:
+        tasks = list(self._trying_soon)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, envelope: Envelope, error: Exception) -> None:
+        """Write the first row of a message, `retry` or `parked`; one that is there stays."""
+        state, due_at = self._schedule(error, attempts=1)
         async with self._store.database.connection() as connection:
             await connection.execute(
-                f"""
-                INSERT INTO {self._store.schema}.inbox AS known
-                    (consumer, message_id, state, attempts, due_at, envelope, error)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
-                ON CONFLICT (consumer, message_id) DO UPDATE SET state = excluded.state,
-                    attempts = excluded.attempts, due_at = excluded.due_at,
-                    envelope = excluded.envelope, error = excluded.error,
-                    updated_at = clock_timestamp()
-                WHERE known.state <> 'done'""",
+                f"INSERT INTO {self._store.schema}.inbox"
+                " (consumer, message_id, state, attempts, due_at, envelope, error)"
+                " VALUES ($1, $2, $3, 1, $4, $5, $6) ON CONFLICT DO NOTHING",
                 self.consumer,
                 envelope.id,
-                "parked" if parked else "retry",
-                attempts,
+                state,
                 due_at,
                 envelope.model_dump(mode="json"),
                 _words(error),
             )
-        log = _log.error if parked else _log.warning
-        log("message_parked" if parked else "message_kept", message_type=envelope.type)
+
+    async def _put_off(self, message_id: UUID, error: Exception, *, attempts: int) -> None:
+        """Move the row on to its next due time, or park it, unless somebody else has done so."""
+        state, due_at = self._schedule(error, attempts=attempts)
+        async with self._store.database.connection() as connection:
+            await connection.execute(
+                f"UPDATE {self._store.schema}.inbox"
+                " SET state = $4, due_at = $5, error = $6, updated_at = clock_timestamp()"
+                " WHERE consumer = $1 AND message_id = $2 AND state = 'retry' AND attempts = $3",
+                self.consumer,
+                message_id,
+                attempts,
+                state,
+                due_at,
+                _words(error),
+            )
+
+    def _schedule(self, error: Exception, *, attempts: int) -> tuple[str, datetime | None]:
+        """The state after so many failed attempts, and when it is due again."""
+        if _is_permanent(error) or attempts > len(RETRIES_AFTER_S):
+            _log.error("message_parked", error=type(error).__name__)
+            return "parked", None
+        _log.warning("message_kept", attempts=attempts, error=type(error).__name__)
+        delay = timedelta(seconds=RETRIES_AFTER_S[attempts - 1])
+        return "retry", self._store.clock.now() + delay
 
     def _is_too_old(self, message_id: UUID) -> bool:
         """Whether its row may have been dropped already, so that a repeat can't be told."""
         oldest = self._store.clock.now() - timedelta(days=KEPT_DAYS)
-        return message_id < _first_id_of(oldest)
-
-
-async def ensure_partitions(connection: Connection, schema: str, now: datetime) -> None:
-    """Weekly partitions from `KEPT_DAYS` ago to two weeks ahead; older ones are dropped."""
-    first = _week_of(now - timedelta(days=KEPT_DAYS))
-    weeks = [first + timedelta(days=PARTITION_DAYS * n) for n in range(8)]
-    names = {f"inbox_{week:%Y%m%d}" for week in weeks}
-    rows = await connection.fetch(
-        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-        " WHERE i.inhparent = $1::regclass",
-        f"{schema}.inbox",
-    )
-    existing = {row["relname"] for row in rows}
-    for week in weeks:
-        name = f"inbox_{week:%Y%m%d}"
-        if name not in existing:
-            low, high = _first_id_of(week), _first_id_of(week + timedelta(days=PARTITION_DAYS))
-            await connection.execute(
-                f"CREATE TABLE {schema}.{name} PARTITION OF {schema}.inbox"
-                f" FOR VALUES FROM ('{low}') TO ('{high}')"
-            )
-    for name in existing - names:
-        if name < min(names):
-            await connection.execute(f"DROP TABLE {schema}.{name}")
-
-
-def _week_of(moment: datetime) -> datetime:
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - timedelta(days=midnight.toordinal() % PARTITION_DAYS)
-
-
-def _first_id_of(moment: datetime) -> UUID:
-    """The smallest UUIDv7 of that millisecond."""
-    return uuid7(int(moment.timestamp() * 1000), 0, 0)
+        return message_id < first_id_of(oldest)
 
 
 def _is_permanent(error: Exception) -> bool:
@@ -266,7 +268,7 @@ def _words(error: Exception) -> str:
         words = "; ".join(f"{item['loc']}: {item['msg']}" for item in error.errors())
     else:
         words = f"{type(error).__name__}: {error}"
-    return words[:ERROR_LENGTH_MAX]
+    return words.replace("\0", "")[:ERROR_LENGTH_MAX]  # PostgreSQL's text takes no NUL
 
 
-__all__ = ["Deferred", "Inbox", "Subscription", "ensure_partitions"]
+__all__ = ["DATABASE_AWAY", "Deferred", "Inbox", "Subscription", "ensure_partitions"]

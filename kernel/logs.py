@@ -21,9 +21,18 @@ _SECRET_VALUES = re.compile(
     r"""(?x)
     \b(?:sk_live_|nb_live_)[A-Za-z0-9]+            # our API keys
     | \beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+   # JSON Web Tokens
-    | (?i:bearer)\s+[A-Za-z0-9._~+/-]+=*           # credentials of any vendor
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)              # user:password in an address
+    | \bsk-[A-Za-z0-9_-]{16,}                      # vendors' keys
+    | (?i:bearer|basic)\s+[A-Za-z0-9._~+/-]{8,}=*  # credentials of any vendor
+    | (?<=://)[^/\s@]+(?=@)                        # user:password in an address
     | (?<=signature=)[A-Za-z0-9_-]+                # signed links
+    """
+)
+_NAMED_SECRETS = re.compile(
+    r"""(?xi)                                      # `prompt='...'` in the text of an object
+    (\b[a-z_]*(?:password|passwd|secret|token|api_?key|authorization|prompt|cookie|credential)s?
+    ['"]?\s*[=:]\s*)
+    (?!\[redacted\])(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'",;&)}\]]+)
+    | (\binput_value=).*?(?=,\ input_type=|$)      # what pydantic quotes of what it refuses
     """
 )
 
@@ -39,14 +48,21 @@ def _redacted(name: str, value: Any, depth: int) -> Any:
     if depth > DEPTH_MAX or (_SECRET_NAMES.search(name) and value is not None):
         return REDACTED
     if isinstance(value, str):
-        return _SECRET_VALUES.sub(REDACTED, value)
+        return _clean(value)
     if isinstance(value, Mapping):
-        return {key: _redacted(str(key), item, depth + 1) for key, item in value.items()}
+        return {
+            _clean(str(key)): _redacted(str(key), item, depth + 1) for key, item in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
         return [_redacted("", item, depth + 1) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return _SECRET_VALUES.sub(REDACTED, str(value))
+    return _clean(str(value))
+
+
+def _clean(text: str) -> str:
+    text = _SECRET_VALUES.sub(REDACTED, text)
+    return _NAMED_SECRETS.sub(lambda found: f"{found[1] or found[2]}{REDACTED}", text)
 
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:

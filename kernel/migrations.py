@@ -57,13 +57,15 @@ async def _upgrade(dsn: str, schema: str, folder: Path) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
         config = Config()
-        config.set_main_option("script_location", str(folder))
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
         config.attributes["schema"] = schema
         command.upgrade(config, "head")
 
-    url = dsn.replace("postgresql://", "postgresql+asyncpg://", 1)
-    engine = create_async_engine(url.replace("postgres://", "postgresql+asyncpg://", 1))
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(dsn)  # SQLAlchemy would not understand `?sslmode=require`
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(upgrade)

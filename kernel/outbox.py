@@ -34,9 +34,19 @@ _log = structlog.get_logger(__name__)
 class Publisher:
     """Empties one service's outbox onto the bus."""
 
-    def __init__(self, store: EventStore, bus: Bus, *, sole_owner: bool = False) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        bus: Bus,
+        *,
+        sole_owner: bool = False,
+        publish_timeout_s: float = PUBLISH_TIMEOUT_S,
+        behind_after_s: float = BEHIND_AFTER_S,
+    ) -> None:
         """With `sole_owner` no other process can hold these rows, so the first sweep does not
         wait for old leases to run out."""
+        self._publish_timeout_s = publish_timeout_s
+        self._behind_after_s = behind_after_s
         self._store = store
         self._bus = bus
         self._sole_owner = sole_owner
@@ -58,7 +68,7 @@ class Publisher:
     @property
     def behind(self) -> bool:
         """Whether new work should be refused for now."""
-        return len(self._since) >= PENDING_MAX or self.oldest_age_s() > BEHIND_AFTER_S
+        return len(self._since) >= PENDING_MAX or self.oldest_age_s() > self._behind_after_s
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -71,7 +81,8 @@ class Publisher:
     async def drain(self, timeout_s: float) -> bool:
         """Wait until all is published and deleted, at most `timeout_s`; whether it was."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
         return self._idle.is_set()
 
     def _take_committed(self, _: Sequence[Recorded[Any]], envelopes: Sequence[Envelope]) -> None:
@@ -96,7 +107,13 @@ class Publisher:
             stream_id = await self._ready.get()
             envelope = self._by_stream[stream_id][0]
             try:
-                await asyncio.wait_for(self._bus.publish(envelope), PUBLISH_TIMEOUT_S)
+                async with asyncio.timeout(self._publish_timeout_s):
+                    await self._bus.publish(envelope)
+            except asyncio.CancelledError as error:  # a closing channel cancels its confirms
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._back_off(stream_id, envelope, error)
             except Exception as error:  # noqa: BLE001 - any transport's fault: the row stays, and is tried again
                 self._back_off(stream_id, envelope, error)
             else:
@@ -113,7 +130,7 @@ class Publisher:
         else:
             del self._by_stream[stream_id]
 
-    def _back_off(self, stream_id: str, envelope: Envelope, error: Exception) -> None:
+    def _back_off(self, stream_id: str, envelope: Envelope, error: BaseException) -> None:
         attempts = self._attempts[stream_id] = self._attempts.get(stream_id, 0) + 1
         delay_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(attempts - 1, 10))
         _log.warning(
@@ -173,7 +190,10 @@ class Publisher:
             )
 
     async def _claim(self, *, everything: bool) -> int:
-        """Take over rows whose lease has run out; how many."""
+        """Take over rows whose lease has run out, as many as there is room for; how many."""
+        room = min(CLAIM_BATCH, PENDING_MAX - len(self._since))
+        if room <= 0:
+            return 0
         async with self._store.database.connection() as connection:
             rows = await connection.fetch(
                 f"""
@@ -182,11 +202,12 @@ class Publisher:
                 WHERE id = ANY(ARRAY(
                     SELECT id FROM {self._store.schema}.outbox
                     WHERE (lease_until < clock_timestamp() OR ($3 AND owner <> $1))
-                    ORDER BY id LIMIT {CLAIM_BATCH} FOR UPDATE SKIP LOCKED))
+                    ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED))
                 RETURNING id, envelope""",
                 self._store.owner,
                 OUTBOX_LEASE,
                 everything,
+                room,
             )
         for row in sorted(rows, key=lambda row: int(row["id"])):
             self._enqueue(Envelope.model_validate(row["envelope"]))

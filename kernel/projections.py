@@ -133,5 +133,9 @@ async def replay(
 
 
 async def _create(connection: Connection, model: ReadModel, schema: str) -> None:
-    await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    await connection.execute(create_tables(model.tables.sorted_tables, {model.schema: schema}))
+    """In one execution, which is one transaction, because two processes may start at once."""
+    tables = create_tables(model.tables.sorted_tables, {model.schema: schema})
+    await connection.execute(
+        f"SELECT pg_advisory_xact_lock(hashtext('{schema}'));"
+        f" CREATE SCHEMA IF NOT EXISTS {schema}; {tables}"
+    )

@@ -41,9 +41,13 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OSError when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((host, port))
-    bound.listen(BACKLOG)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
     bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return bound
 
@@ -78,13 +82,12 @@ class Runtime:
             for service in self._services:
                 await service.start(self._bus, self._fail)
             for server, endpoint in zip(servers, self._endpoints, strict=True):
-                serving.append(asyncio.create_task(server.serve([endpoint.socket])))
+                serving.append(asyncio.create_task(self._serve(server, endpoint)))
             while not all(server.started for server in servers):
-                if any(task.done() for task in serving):
-                    self._fail("http")
+                if self._stop.is_set():
                     break
                 await asyncio.sleep(0.005)
-            self.ready = not self._failed
+            self.ready = not self._stop.is_set()
             if self.ready:
                 await on_ready()
             await self._stop.wait()
@@ -94,6 +97,16 @@ class Runtime:
 
     def stop(self) -> None:
         self._stop.set()
+
+    async def _serve(self, server: uvicorn.Server, endpoint: Endpoint) -> None:
+        """Until it is told to end; a server that ends by itself ends the process."""
+        try:
+            await server.serve([endpoint.socket])
+        except (Exception, SystemExit):  # noqa: BLE001 - uvicorn exits where it can't start, too
+            _log.exception("server_died", endpoint=endpoint.name)
+        if not self._stop.is_set():
+            _log.error("server_ended", endpoint=endpoint.name)
+            self._fail(endpoint.name)
 
     def _fail(self, name: str) -> None:
         self._failed.append(name)
@@ -115,12 +128,15 @@ class Runtime:
             server.should_exit = True
         await asyncio.gather(*serving[:1], return_exceptions=True)
         await asyncio.gather(*(service.quiesce() for service in self._services))
-        await asyncio.gather(*(service.flush() for service in self._services))
+        if not self._failed:  # after a fault, what is unsaid stays in its outbox
+            await asyncio.gather(*(service.flush() for service in self._services))
         await self._bus.stop()
         await asyncio.gather(*(service.stop() for service in self._services))
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*serving, return_exceptions=True)
+        for endpoint in self._endpoints:
+            endpoint.socket.close()  # a server that never started has not
         _log.info("ended")
 
 

@@ -96,9 +96,15 @@ class Service:
         async def guarded() -> None:
             try:
                 await worker()
+                _log.error("worker_ended", service=self.name)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                _log.exception("worker_died", service=self.name)  # of another's cancellation
             except Exception:  # noqa: BLE001 - a dead loop must end the process, not hide
                 _log.exception("worker_died", service=self.name)
-                failed(self.name)
+            failed(self.name)
 
         return asyncio.create_task(guarded(), name=f"{self.name}:{worker!r}")
 

@@ -23,7 +23,11 @@ class Settings(BaseSettings):
     """What every service reads. Names and aliases: README, "Settings"."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=ENV_FILE, extra="ignore", hide_input_in_errors=True
+        frozen=True,
+        env_file=ENV_FILE,
+        env_ignore_empty=True,  # `DATABASE_URL=` means that there is none
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     database_url: str | None = Field(
@@ -78,9 +82,13 @@ def refuse_unknown(kinds: Iterable[type[BaseSettings]], environment: Mapping[str
     """Raise `WrongSettings` for a `SMARTSPEC_*` variable that no settings class knows."""
     known = {name for kind in kinds for name in _variables(kind)}
     present = {**dict.fromkeys(dotenv_values(ENV_FILE), ""), **environment}
-    unknown = sorted(name for name in present if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in present if _is_ours(name) and name.upper() not in known)
     if unknown:
         raise WrongSettings(f"SmartSpec can't start: unknown setting {', '.join(unknown)}")
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX)  # in any case, as they are read
 
 
 def _variables(kind: type[BaseSettings]) -> Iterable[str]:

@@ -29,8 +29,8 @@ COMPILED_STATEMENTS_MAX = 1_024
 COMMAND_TIMEOUT_S = 30.0
 IDLE_IN_TRANSACTION_MS = "10000"
 
-DATABASE_AWAY = (
-    OSError,
+DATABASE_LOST = (
+    ConnectionError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -38,6 +38,9 @@ DATABASE_AWAY = (
     asyncpg.CrashShutdownError,
 )
 """What it looks like when the server is gone, going or coming: nothing is wrong with the work."""
+
+DATABASE_AWAY = (OSError, *DATABASE_LOST)
+"""The same for a loop that does nothing but ask the server: any fault of the network counts."""
 
 _DIALECT = asyncpg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -173,6 +176,7 @@ class Database:
     async def close(self, timeout_s: float = 2.0) -> None:
         """Close politely, then firmly."""
         try:
-            await asyncio.wait_for(self._pool.close(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._pool.close()
         except TimeoutError:
             self._pool.terminate()

@@ -69,4 +69,5 @@ class Waiters:
             if done(value) or remaining_s <= 0 or self._ending:
                 return value
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), remaining_s)
+                async with asyncio.timeout(remaining_s):
+                    await changed.wait()

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kernel.context import caused_by, current_origin, origin_of_request
 from kernel.errors import Error, UnsupportedMedia
 from kernel.http.identity import InternalTokens
+from kernel.sql import DATABASE_LOST
 
 REQUEST_ID = "x-request-id"
 FIELD_ERRORS_MAX = 20
@@ -30,7 +31,7 @@ def create_app(
     ready: Callable[[], Awaitable[bool]],
 ) -> FastAPI:
     """A service's HTTP side: its routers, `/livez`, `/readyz` and the kernel's error rendering."""
-    app = FastAPI(title=title, docs_url=None, redoc_url=None)
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, strict_content_type=False)
     app.state.internal_tokens = internal_tokens
     for router in routers:
         app.include_router(router)
@@ -90,12 +91,18 @@ class OriginMiddleware:
                 await self._app(scope, receive, send_with_id)
             except Error as error:
                 await _render(error)(scope, receive, send_with_id)
-            except Exception:
+            except Exception as error:
                 _log.exception("request_failed", method=scope["method"], path=scope["path"])
                 if started:
                     raise
-                answer = problem(500, "internal_error", "Something went wrong on our side.")
-                await answer(scope, receive, send_with_id)
+                await _fault(error)(scope, receive, send_with_id)
+
+
+def _fault(error: Exception) -> JSONResponse:
+    """503 while the database is away (asyncpg's InterfaceError may also be a wrong value)."""
+    if isinstance(error, DATABASE_LOST) and not isinstance(error, ValueError):
+        return problem(503, "unavailable", "Not now; ask again.", Retry_After="1")
+    return problem(500, "internal_error", "Something went wrong on our side.")
 
 
 def _refuse_other_media(method: str, headers: dict[bytes, str]) -> None:
@@ -140,14 +147,19 @@ async def _render_error(_: Request, error: Exception) -> Response:
 
 async def _render_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = [
-        {"field": _field(item["loc"]), "message": item["msg"]}
-        for item in error.errors()[:FIELD_ERRORS_MAX]
-    ]
+    faults = error.errors()[:FIELD_ERRORS_MAX]
+    if any(item["type"] == "json_invalid" for item in faults):
+        return _not_json()
+    fields = [{"field": _field(item["loc"]), "message": item["msg"]} for item in faults]
     first = fields[0] if fields else {"field": "body", "message": "not acceptable"}
     return problem(
         422, "invalid_request", f"{first['field']}: {first['message']}", {"fields": fields}
     )
+
+
+def _not_json() -> JSONResponse:
+    fields = [{"field": "body", "message": "not JSON"}]
+    return problem(422, "invalid_request", "body: not JSON", {"fields": fields})
 
 
 def _field(location: Sequence[Any]) -> str:
@@ -160,6 +172,8 @@ def _field(location: Sequence[Any]) -> str:
 
 async def _render_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # noqa: PLR2004 - FastAPI's word for bytes that are no text
+        return _not_json()
     code = _CODES.get(error.status_code, "invalid_request")
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})

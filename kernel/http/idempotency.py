@@ -1,8 +1,9 @@
 """Idempotency-Key: the first answer again, for a day, whatever died in between.
 
 The claim commits with the effect, so a key whose effect committed never has it twice; the answer is
-written when it is known. A claim without an answer is in progress, or, after `IN_PROGRESS_FOR`, its
-process has died: then the caller finds its resource and answers from that.
+written when it is known. A claim without an answer is in progress, or its process has died (that is
+known after `IN_PROGRESS_FOR`, or at once by a process that shares its database with no other): then
+the caller finds its resource and answers from that.
 """
 
 import asyncio
@@ -71,10 +72,14 @@ async def idempotency_key(request: Request, principal: str) -> Attempt | None:
 class Idempotency:
     """The `idempotency` records of one service's schema."""
 
-    def __init__(self, database: Database, schema: str, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, schema: str, clock: Clock, *, sole_owner: bool = False
+    ) -> None:
+        """With `sole_owner` no other process answers requests: who claimed before now is dead."""
         self._database = database
         self._table = f"{schema}.idempotency"
         self._clock = clock
+        self._alone_since = clock.now() if sole_owner else None
 
     async def earlier(self, attempt: Attempt | None) -> Replay | Resumed | None:
         """What the key has led to before. Raises `Invalid` (other body), `Rejected` (running)."""
@@ -129,19 +134,21 @@ class Idempotency:
         """Sweep each hour until cancelled."""
         while True:
             try:
-                await self.sweep()
+                while await self.sweep() == DELETE_BATCH:
+                    pass
             except (*DATABASE_AWAY, TimeoutError) as error:
                 _log.warning("idempotency_sweep_failed", error=type(error).__name__)
             await asyncio.sleep(SWEEP_EVERY_S)
 
-    async def sweep(self) -> None:
-        """Delete what is older than `KEPT_FOR`, at most `DELETE_BATCH` rows."""
+    async def sweep(self) -> int:
+        """Delete what is older than `KEPT_FOR`, at most `DELETE_BATCH` rows; how many."""
         async with self._database.connection() as connection:
-            await connection.execute(
+            tag = await connection.execute(
                 f"DELETE FROM {self._table} WHERE ctid = ANY(ARRAY("
                 f"SELECT ctid FROM {self._table} WHERE created_at < $1 LIMIT {DELETE_BATCH}))",
                 self._clock.now() - KEPT_FOR,
             )
+        return int(tag.rpartition(" ")[2])
 
     async def _find(self, connection: Connection, attempt: Attempt) -> Replay | Resumed | None:
         row = await connection.fetchrow(
@@ -158,7 +165,8 @@ class Idempotency:
             )
         if row["status"] is not None:
             return Replay(row["status"], row["response"])
-        if row["created_at"] > now - IN_PROGRESS_FOR:
+        orphaned = self._alone_since is not None and row["created_at"] < self._alone_since
+        if row["created_at"] > now - IN_PROGRESS_FOR and not orphaned:
             raise _in_progress()
         return Resumed(row["resource"])
 

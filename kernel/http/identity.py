@@ -78,7 +78,7 @@ class InternalTokens:
             )
         except jwt.PyJWTError:
             raise Unauthenticated("unauthenticated", "Call the gateway, not the service.") from None
-        if claims["exp"] < self._clock.now().timestamp():
+        if claims["exp"] <= self._clock.now().timestamp():
             raise Unauthenticated("unauthenticated", "Call the gateway, not the service.")
         return Identity(
             user_id=UUID(claims["sub"]),

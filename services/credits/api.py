@@ -14,6 +14,7 @@ from kernel.sql import Database
 from services.credits import read_model
 
 VERSION_MAX = 2**31 - 1
+VERSION_DIGITS_MAX = 10
 
 
 class BalanceBody(BaseModel):
@@ -74,7 +75,9 @@ def routes(database: Database) -> APIRouter:
 def _version(cursor: str | None) -> int:
     if cursor is None:
         return VERSION_MAX
-    if not cursor.isascii() or not cursor.isdigit() or int(cursor) > VERSION_MAX:
+    # The length first: Python refuses to read a number of thousands of digits.
+    is_number = len(cursor) <= VERSION_DIGITS_MAX and cursor.isascii() and cursor.isdigit()
+    if not is_number or int(cursor) > VERSION_MAX:
         raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
     return int(cursor)
 

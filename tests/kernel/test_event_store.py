@@ -1,4 +1,4 @@
-"""The event store over every PostgreSQL found: one transaction, versions, append-only, conflicts."""
+"""The event store over each PostgreSQL found: one transaction, versions, append-only, conflicts."""
 
 import asyncio
 from dataclasses import dataclass

@@ -64,9 +64,11 @@ class HoldStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`amount_units` is what was placed; `committed_units` what it ended by charging."""
+    """`amount_units` is what was placed; `committed_units` what it ended by charging. One account
+    alone is asked for a task; `account_id` is None until the first word of it."""
 
     status: HoldStatus = HoldStatus.NONE
+    account_id: UUID | None = None
     amount_units: int = 0
     committed_units: int = 0
 
@@ -74,11 +76,11 @@ class Hold:
 def _evolve_hold(state: Hold, event: HoldEvent) -> Hold:
     match event:
         case HoldPlaced():
-            return Hold(HoldStatus.HELD, event.amount_units)
+            return Hold(HoldStatus.HELD, event.account_id, event.amount_units)
         case HoldRefused():
-            return Hold(HoldStatus.REFUSED, event.required_units)
+            return Hold(HoldStatus.REFUSED, event.account_id, event.required_units)
         case HoldBarred():
-            return Hold(HoldStatus.BARRED)
+            return Hold(HoldStatus.BARRED, event.account_id)
         case HoldCommitted():
             return replace(state, status=HoldStatus.COMMITTED, committed_units=event.amount_units)
         case HoldReleased():

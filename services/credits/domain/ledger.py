@@ -62,6 +62,8 @@ def decide(command: LedgerCommand, account: Account, hold: Hold) -> Sequence[Led
     Raises `Deferred` when the account or the reservation is not known yet, `Rejected` when the
     command contradicts what is on record (a bug somewhere: it is parked for a person to see).
     """
+    if hold.account_id not in {None, command.account_id}:
+        raise Rejected("hold_differs", "Another account is asked for this task.")
     match command:
         case Reserve():
             return _reserve(command, account, hold)

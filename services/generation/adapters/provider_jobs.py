@@ -16,6 +16,7 @@ import structlog
 
 from kernel.context import Origin, caused_by
 from kernel.encryption import Personal
+from kernel.errors import Unavailable
 from kernel.event_store import EventStore
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
@@ -28,6 +29,8 @@ from services.generation.adapters.due_list import (
     record_submitted,
 )
 from services.generation.adapters.providers import (
+    OUTCOME_BY_FAULT,
+    TRANSIENT,
     Accepted,
     Fault,
     Job,
@@ -40,7 +43,6 @@ from services.generation.domain.messages import (
     FailTask,
     RecordProduced,
     RecordSubmitted,
-    TaskCommand,
     TaskReserved,
 )
 from services.generation.domain.task import SAGA, TASK, Task
@@ -48,6 +50,8 @@ from services.generation.domain.task import SAGA, TASK, Task
 SERVICE = "generation"
 IN_FLIGHT_MAX = 32
 ATTEMPTS_MAX = 3
+LOOKS_MAX = 20_000
+"""More than any deadline leaves time for: then a vendor's job that never ends is left alone."""
 POLL_EVERY_S = 1.0
 FINISH_TIMEOUT_S = 2.0
 LOOK_GROWTH = 1.5
@@ -55,17 +59,6 @@ LOOK_MAX_S = 5.0
 TRANSIENT_FIRST_S = 1.0
 TRANSIENT_MAX_S = 30.0
 JITTER = 0.2
-
-_OUTCOME_BY_FAULT: Mapping[Fault, tuple[str, str, str]] = {
-    Fault.INVALID: ("input_refused", "input_refused", "The provider refused the request."),
-    Fault.MODERATED: ("output_moderated", "content_moderated", "The provider withheld the result."),
-    Fault.FAILED: ("provider_failed", "provider_failed", "The provider could not make it."),
-    Fault.LOST: ("provider_failed", "provider_failed", "The provider lost the job."),
-    Fault.AUTH: ("provider_failed", "provider_unavailable", "The provider is not available."),
-    Fault.CREDITS: ("provider_failed", "provider_unavailable", "The provider is not available."),
-    Fault.UNKNOWN: ("provider_unknown", "provider_unknown", "The provider's answer was lost."),
-}
-_TRANSIENT = {Fault.RATE_LIMITED, Fault.UNAVAILABLE}
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +82,6 @@ class ProviderJobs:
         self._providers = providers
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
-        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._asking: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         store.on_commit(self._wake_on_reservation)
@@ -104,24 +96,27 @@ class ProviderJobs:
                     leases_void = False
                     await self.attend_due()
                     await self._sleep()
-                except (*DATABASE_AWAY, TimeoutError) as error:
+                except (*DATABASE_AWAY, Unavailable, TimeoutError) as error:
                     _log.warning("due_list_failed", error=type(error).__name__)
                     await asyncio.sleep(POLL_EVERY_S)
         finally:
             await self.finish(FINISH_TIMEOUT_S)
 
     async def attend_due(self) -> int:
-        """Begin what is due now; how many jobs and deadlines there were."""
+        """Begin what is due now, as far as there is room; how many jobs and deadlines there were.
+
+        Never waits for a provider, so that a slow one can't hold up the deadlines.
+        """
         deadlines = await self._due.deadlines(self._now())
         for deadline in deadlines:
             with caused_by(Origin(deadline.request_id), SERVICE):
                 await self._miss_deadline(deadline.task_id)
-        jobs = await self._due.claim(self._now())
+        room = IN_FLIGHT_MAX - len(self._asking)
+        jobs = await self._due.claim(self._now(), room) if room else ()
         for job in jobs:
-            await self._slots.acquire()
             task = asyncio.create_task(self._attend(job))
             self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            task.add_done_callback(self._answered)
         return len(deadlines) + len(jobs)
 
     async def finish(self, timeout_s: float | None = None) -> None:
@@ -130,6 +125,7 @@ class ProviderJobs:
             _, late = await asyncio.wait(self._asking, timeout=timeout_s)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _attend(self, job: DueJob) -> None:
         try:
@@ -146,8 +142,11 @@ class ProviderJobs:
             _log.warning("job_not_recorded", job_id=str(job.job_id), error=type(error).__name__)
         except Exception:  # noqa: BLE001 - one job's fault must not end the others
             _log.exception("job_failed", job_id=str(job.job_id))
-        finally:
-            self._slots.release()
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        if len(self._asking) == IN_FLIGHT_MAX:
+            self._wake.set()
+        self._asking.discard(task)
 
     async def _submit(self, job: DueJob) -> None:
         task, _ = await self._store.read(TASK, TASK.stream_id(job.task_id))
@@ -165,7 +164,7 @@ class ProviderJobs:
                 await self._accepted(job, provider_job_id)
             case Refused(Fault.UNKNOWN, words):
                 await self._due.unknown(job, words, self._now())
-            case Refused(fault) if fault in _TRANSIENT:
+            case Refused(fault) if fault in TRANSIENT:
                 await self._due.not_taken(job, answer.message, self._after_refusal(job, answer))
             case Refused():
                 await self._fail(job, answer)
@@ -175,27 +174,32 @@ class ProviderJobs:
         answer = await self._providers[job.provider].look(job.provider_job_id)
         match answer:
             case Running(progress):
-                await self._due.progressed(job, progress, self._next_look(job))
+                await self._look_later(job, progress, self._next_look(job))
             case Succeeded(urls) if urls:
                 await self._produced(job, urls[0])
             case Succeeded():
                 await self._fail(job, Refused(Fault.FAILED, "no result"))
-            case Refused(fault) if fault in _TRANSIENT:
-                await self._due.progressed(job, 0, self._after_refusal(job, answer))
+            case Refused(fault) if fault in TRANSIENT:
+                await self._look_later(job, 0, self._after_refusal(job, answer))
             case Refused(Fault.LOST) if job.attempt < ATTEMPTS_MAX:
                 await self._ask_again(job)
             case Refused():
                 await self._fail(job, answer)
 
+    async def _look_later(self, job: DueJob, progress: int, at: datetime) -> None:
+        if job.looks >= LOOKS_MAX:
+            await self._fail(job, Refused(Fault.FAILED, "it never ended"))
+        else:
+            await self._due.progressed(job, progress, at)
+
     async def _accepted(self, job: DueJob, provider_job_id: str) -> None:
         now = self._now()
+        look_at = now + timedelta(seconds=self._first_look_s)
         command = RecordSubmitted(job.output_index, job.attempt, job.provider, provider_job_id, now)
 
         async def work(unit: Unit) -> None:
-            await self._decide(unit, job, command)
-            record_submitted(
-                unit, job, provider_job_id, now + timedelta(seconds=self._first_look_s)
-            )
+            await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
+            record_submitted(unit, job, provider_job_id, look_at)
 
         await self._store.transact(work)
 
@@ -204,7 +208,7 @@ class ProviderJobs:
         command = RecordProduced(job.output_index, url, self._now())
 
         async def work(unit: Unit) -> None:
-            await self._decide(unit, job, command)
+            await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
             record_job_end(unit, job, "done")
 
         await self._store.transact(work)
@@ -227,12 +231,12 @@ class ProviderJobs:
         await self._store.transact(work)
 
     async def _fail(self, job: DueJob, refused: Refused) -> None:
-        outcome, code, message = _OUTCOME_BY_FAULT[refused.fault]
+        outcome, code, message = OUTCOME_BY_FAULT[refused.fault]
         _log.warning("job_refused", job_id=str(job.job_id), fault=refused.fault.value)
         command = FailTask(outcome, code, message, self._now())
 
         async def work(unit: Unit) -> None:
-            await self._decide(unit, job, command)
+            await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
             record_job_end(unit, job, "failed", refused.message)
 
         await self._store.transact(work)
@@ -251,9 +255,6 @@ class ProviderJobs:
             record_met(unit, task_id)
 
         await self._store.transact(work)
-
-    async def _decide(self, unit: Unit, job: DueJob, command: TaskCommand) -> None:
-        await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
 
     async def _wanted(self, job: DueJob, task: Task) -> Job | None:
         """What to ask for, or None when the owner's texts have been erased."""
@@ -289,11 +290,12 @@ class ProviderJobs:
             self._wake.set()
 
     async def _sleep(self) -> None:
-        """Until the next due time, a reservation, or `POLL_EVERY_S`, whichever is first."""
+        """Until the next due time, a reservation, room again, or `POLL_EVERY_S`, at the first."""
         due = await self._due.next_due()
         wait_s = POLL_EVERY_S
-        if due is not None:
+        if due is not None and len(self._asking) < IN_FLIGHT_MAX:
             wait_s = min(wait_s, max(0.02, (due - self._now()).total_seconds()))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
         self._wake.clear()

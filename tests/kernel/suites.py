@@ -1,0 +1,138 @@
+"""What every `Bus` promises: a test module subclasses the suite and gives it a `bus` fixture."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from contracts.credits import CreditsReleased
+from contracts.envelope import Envelope
+from contracts.generation import TaskChanged
+from contracts.keys import UserRegistered
+from kernel.bus import Bus, Unroutable
+from kernel.testing import envelope_of
+from tests.kernel.totals import OWNER, eventually, registration, release
+
+
+class Recorder:
+    """A consumer or listener that keeps what it got, after it has raised each of `faults`."""
+
+    def __init__(self, *faults: Exception) -> None:
+        self.got: list[Envelope] = []
+        self._faults = list(faults)
+
+    async def __call__(self, envelope: Envelope) -> None:
+        if self._faults:
+            raise self._faults.pop(0)
+        self.got.append(envelope)
+
+
+class BusSuite:
+    async def begin(self, bus: Bus) -> None:
+        """Called when all have subscribed: an implementation that must connect does so here."""
+
+    async def test_a_consumer_that_the_contract_names_gets_the_message(self, bus: Bus) -> None:
+        credits_inbox, other = Recorder(), Recorder()
+        bus.subscribe("credits", credits_inbox)
+        bus.subscribe("storage", other)
+        await self.begin(bus)
+        message = registration()
+        await bus.publish(message)
+        await eventually(lambda: credits_inbox.got == [message])
+        assert other.got == []
+
+    async def test_a_message_that_no_contract_sends_anywhere_is_confirmed(self, bus: Bus) -> None:
+        await self.begin(bus)
+        await bus.publish(release())
+
+    async def test_a_message_whose_consumer_is_missing_stays_with_its_publisher(
+        self, bus: Bus
+    ) -> None:
+        await self.begin(bus)
+        with pytest.raises(Unroutable):
+            await bus.publish(registration())
+
+    async def test_a_message_published_again_is_delivered_again(self, bus: Bus) -> None:
+        consumer = Recorder()
+        bus.subscribe("credits", consumer)
+        await self.begin(bus)
+        message = registration()
+        await bus.publish(message)
+        await bus.publish(message)
+        await eventually(lambda: consumer.got == [message, message])
+
+    async def test_what_could_not_be_recorded_comes_again(self, bus: Bus) -> None:
+        consumer = Recorder(ConnectionError("the database is away"))
+        bus.subscribe("credits", consumer)
+        await self.begin(bus)
+        message = registration()
+        with suppress(ConnectionError):
+            await bus.publish(message)
+        if not consumer.got:
+            await bus.publish(message)
+        await eventually(lambda: message in consumer.got)
+
+    async def test_every_listener_hears_what_is_published(self, bus: Bus) -> None:
+        first, second = Recorder(), Recorder()
+        bus.listen(CreditsReleased, first)
+        bus.listen(CreditsReleased, second)
+        await self.begin(bus)
+        message = release()
+        await bus.publish(message)
+        await eventually(lambda: first.got == second.got == [message])
+
+    async def test_every_listener_hears_what_is_broadcast(self, bus: Bus) -> None:
+        first, second, other = Recorder(), Recorder(), Recorder()
+        bus.listen(TaskChanged, first)
+        bus.listen(TaskChanged, second)
+        bus.listen(CreditsReleased, other)
+        await self.begin(bus)
+        message = envelope_of(TaskChanged(task_id=OWNER, version=1))
+        await bus.broadcast(message)
+        await eventually(lambda: first.got == second.got == [message])
+        assert other.got == []
+
+    async def test_a_listener_that_fails_stops_nobody(self, bus: Bus) -> None:
+        consumer, listener, failing = Recorder(), Recorder(), Recorder(RuntimeError("deaf"))
+        bus.listen(UserRegistered, failing)
+        bus.listen(UserRegistered, listener)
+        bus.subscribe("credits", consumer)
+        await self.begin(bus)
+        message = registration()
+        await bus.publish(message)
+        await eventually(lambda: listener.got == consumer.got == [message])
+        assert failing.got == []
+
+    async def test_a_name_is_subscribed_once(self, bus: Bus) -> None:
+        bus.subscribe("credits", Recorder())
+        with pytest.raises(ValueError, match="subscribed"):
+            bus.subscribe("credits", Recorder())
+
+    async def test_a_stopped_bus_takes_and_delivers_nothing_more(self, bus: Bus) -> None:
+        consumer, listener = Recorder(), Recorder()
+        bus.subscribe("credits", consumer)
+        bus.listen(CreditsReleased, listener)
+        await self.begin(bus)
+        await bus.stop()
+        with pytest.raises(Unroutable):
+            await bus.publish(registration())
+        await bus.broadcast(release())
+        assert (consumer.got, listener.got) == ([], [])
+
+    async def test_stopping_finishes_what_is_being_delivered(self, bus: Bus) -> None:
+        begun, may_end, recorded = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def receive(_: Envelope) -> None:
+            begun.set()
+            await may_end.wait()
+            recorded.set()
+
+        bus.subscribe("credits", receive)
+        await self.begin(bus)
+        publishing = asyncio.ensure_future(bus.publish(registration()))
+        await begun.wait()
+        stopping = asyncio.ensure_future(bus.stop())
+        may_end.set()
+        await stopping
+        assert recorded.is_set()
+        await publishing
