@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SMARTSPEC_"
 ENV_FILE = ".env"
+SECRET_BYTES_MIN = 32
 
 
 class WrongSettings(SystemExit):
@@ -52,6 +60,18 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("API_MODE", "APP_MODE"),
         pattern=r"^(development|production)$",
     )
+
+    @field_validator("encryption_master_key", "jwt_secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """A short secret can be guessed; of master keys there may be several."""
+        text = None if value is None else value.get_secret_value()
+        parts = [] if text is None else [text]
+        if text is not None and info.field_name == "encryption_master_key":
+            parts = [part for part in text.split(",") if part.strip()]
+        if any(len(part.strip().encode()) < SECRET_BYTES_MIN for part in parts):
+            raise ValueError(f"needs at least {SECRET_BYTES_MIN} bytes")
+        return value
 
     @property
     def in_production(self) -> bool:

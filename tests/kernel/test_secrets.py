@@ -9,6 +9,8 @@ from kernel.secrets import FILE, Secrets, secrets_of
 from kernel.settings import Settings, WrongSettings, read_settings
 
 MASTER = "a master key that was given and is long"
+OLDER = "an older master key of enough characters"
+JWT_SECRET = "a given secret that signs access tokens"
 
 
 @pytest.fixture(autouse=True)
@@ -66,11 +68,11 @@ def test_starts_at_the_same_time_agree_on_one_set() -> None:
 
 
 def test_given_secrets_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENCRYPTION_MASTER_KEY", f"{MASTER}, an older one")
-    monkeypatch.setenv("JWT_SECRET_KEY", "a given secret")
+    monkeypatch.setenv("ENCRYPTION_MASTER_KEY", f"{MASTER}, {OLDER}")
+    monkeypatch.setenv("JWT_SECRET_KEY", JWT_SECRET)
     given = secrets()
-    assert given.master_keys == (MASTER, "an older one")
-    assert given.jwt_secret == "a given secret"
+    assert given.master_keys == (MASTER, OLDER)
+    assert given.jwt_secret == JWT_SECRET
 
 
 @pytest.mark.parametrize("name", ["ENCRYPTION_MASTER_KEY", "JWT_SECRET_KEY"])
@@ -80,7 +82,7 @@ def test_production_refuses_to_start_without_its_secrets(
 ) -> None:
     monkeypatch.setenv("API_MODE", "production")
     monkeypatch.setenv("ENCRYPTION_MASTER_KEY", MASTER)
-    monkeypatch.setenv("JWT_SECRET_KEY", "a given secret")
+    monkeypatch.setenv("JWT_SECRET_KEY", JWT_SECRET)
     if value is None:
         monkeypatch.delenv(name)
     else:
@@ -94,7 +96,7 @@ def test_production_keeps_nothing_in_its_home(
 ) -> None:
     monkeypatch.setenv("API_MODE", "production")
     monkeypatch.setenv("ENCRYPTION_MASTER_KEY", MASTER)
-    monkeypatch.setenv("JWT_SECRET_KEY", "a given secret")
+    monkeypatch.setenv("JWT_SECRET_KEY", JWT_SECRET)
     assert secrets().admin_password != secrets().admin_password
     assert not (tmp_path / "home").exists()
 

@@ -5,6 +5,8 @@ from pydantic import Field, SecretStr
 
 from kernel.settings import Settings, WrongSettings, read_settings, refuse_unknown
 
+MASTER = "the master key itself, of enough characters"
+
 
 class OfAService(Settings):
     first_look_s: float = Field(0.5, gt=0, validation_alias="SMARTSPEC_FIRST_LOOK_S")
@@ -97,11 +99,11 @@ def test_each_alias_is_read(monkeypatch: pytest.MonkeyPatch, name: str, field: s
 def test_each_alias_of_a_secret_is_read_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv(name, "the key itself")
+    monkeypatch.setenv(name, MASTER)
     settings = read_settings(Settings)
     assert settings.encryption_master_key is not None
-    assert settings.encryption_master_key.get_secret_value() == "the key itself"
-    assert "the key itself" not in repr(settings)
+    assert settings.encryption_master_key.get_secret_value() == MASTER
+    assert MASTER not in repr(settings)
 
 
 @pytest.mark.parametrize("name", ["API_MODE", "APP_MODE"])
@@ -128,3 +130,14 @@ def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch)
 def test_the_public_address_ends_without_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBLIC_BASE_URL", "https://example.com/")
     assert read_settings(Settings).public_base_url == "https://example.com"
+
+
+@pytest.mark.parametrize("name", ["ENCRYPTION_MASTER_KEY", "JWT_SECRET_KEY"])
+def test_a_secret_that_could_be_guessed_refuses_to_start_and_is_not_echoed(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "only-short")
+    with pytest.raises(WrongSettings) as refused:
+        read_settings(Settings)
+    assert name in str(refused.value)
+    assert "only-short" not in str(refused.value)
