@@ -5,7 +5,7 @@ from pydantic import Field, SecretStr
 
 from kernel.settings import Settings, WrongSettings, read_settings, refuse_unknown
 
-MASTER = "the master key itself, of enough characters"
+MASTER = "the master key itself of enough characters"
 
 
 class OfAService(Settings):
