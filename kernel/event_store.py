@@ -6,6 +6,7 @@ a hot stream queues instead of losing races.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +17,7 @@ import asyncpg
 from contracts.envelope import Envelope, PublicEvent
 from kernel.clock import Clock, new_id
 from kernel.codec import EventCodec
-from kernel.context import current_origin
+from kernel.context import Origin, current_origin
 from kernel.errors import Unavailable
 from kernel.messages import Aggregate, Decider
 from kernel.schema import ALREADY_HANDLED, APPEND_CONFLICT
@@ -47,19 +48,19 @@ CONFLICTS = {
 }
 
 
-def no_projection(_: Recorded[Any]) -> Iterable[Statement]:
-    return ()
-
-
-class MessageKey(NamedTuple):
-    """Who handles which message: the inbox row that commits with its effects."""
+class Heard(NamedTuple):
+    """Who handles which messages: the inbox rows that commit with their effects."""
 
     consumer: str
-    message_id: UUID
+    message_ids: Sequence[UUID]
 
 
 class Conflict(Exception):
-    """Somebody else moved a head, or wrote the same record, meanwhile."""
+    """Somebody else moved a head, or wrote the same record, meanwhile; `foreseen`: is likely to."""
+
+    def __init__(self, *, foreseen: bool = False) -> None:
+        super().__init__()
+        self.foreseen = foreseen
 
 
 class AlreadyHandled(Exception):
@@ -77,7 +78,7 @@ class EventStore:
         *,
         clock: Clock,
         announce: Announce = lambda _: None,
-        project: Project = no_projection,
+        project: Project = lambda _: (),
     ) -> None:
         self.database = database
         self.schema = schema
@@ -106,26 +107,27 @@ class EventStore:
 
         return await self.transact(work)
 
-    async def transact(self, work: Work[T], *, message: MessageKey | None = None) -> T:
-        """Run `work` and commit what its unit collected, with the inbox row of `message`.
+    async def transact(self, work: Work[T], *, heard: Heard | None = None) -> T:
+        """Run `work` and commit what its unit collected, with the inbox rows of `heard`.
 
         `work` may run up to `ATTEMPTS_MAX` times, so it must not act outside its unit. Raises
         `AlreadyHandled`, `Unavailable` when every attempt met a conflict, and whatever `work`
         raises (then nothing is written).
         """
         to_lock: dict[str, Aggregate[Any, Any]] = {}
-        for _ in range(ATTEMPTS_MAX):
-            async with self.database.connection() as connection:
+        async with self.database.connection() as connection:
+            for _ in range(ATTEMPTS_MAX):
                 unit = self._unit(connection)
                 try:
-                    result, envelopes = await self._attempt(unit, work, message, to_lock)
-                except Conflict:
-                    self._heat(unit.heads)
+                    result, envelopes = await self._attempt(unit, work, heard, to_lock)
+                except Conflict as conflict:
+                    if not conflict.foreseen:
+                        self._heat(unit.heads)
                     to_lock |= {name: head.aggregate for name, head in unit.heads.items()}
-                    continue
-            for listener in self._committed:
-                listener(unit.recorded, envelopes)
-            return result
+                else:
+                    for listener in self._committed:
+                        listener(unit.recorded, envelopes)
+                    return result
         raise Unavailable("busy", "Too many changes at once; try again.", retry_after_s=1)
 
     async def read(self, aggregate: Aggregate[E, S], stream_id: str) -> tuple[S, int]:
@@ -142,7 +144,7 @@ class EventStore:
         self,
         unit: Unit,
         work: Work[T],
-        message: MessageKey | None,
+        heard: Heard | None,
         to_lock: Mapping[str, Aggregate[Any, Any]],
     ) -> tuple[T, Sequence[Envelope]]:
         """One attempt; `to_lock` are the heads that the attempt before it met, locked at once and
@@ -153,14 +155,12 @@ class EventStore:
                     unit.locking = True
                     await unit.load(to_lock)
                     result = await work(unit)
-                    return result, await self._write(unit, message)
+                    return result, await self._write(unit, heard)
             result = await work(unit)
             if self._any_hot(unit.heads):
-                raise Conflict  # not yet, but likely: lock first
-            if unit.statements or self._project is not no_projection:
-                async with unit.connection.transaction():
-                    return result, await self._write(unit, message)
-            return result, await self._write(unit, message)
+                raise Conflict(foreseen=True)
+            async with self._transaction_for(unit):
+                return result, await self._write(unit, heard)
         except asyncpg.PostgresError as error:
             if error.sqlstate == ALREADY_HANDLED:
                 raise AlreadyHandled from error
@@ -168,16 +168,22 @@ class EventStore:
                 raise Conflict from error
             raise
 
-    async def _write(self, unit: Unit, message: MessageKey | None) -> Sequence[Envelope]:
+    def _transaction_for(self, unit: Unit) -> AbstractAsyncContextManager[object]:
+        """None is needed for `append` alone: one call is a transaction by itself."""
+        if unit.statements or any(True for item in unit.recorded for _ in self._project(item)):
+            return unit.connection.transaction()
+        return nullcontext()
+
+    async def _write(self, unit: Unit, heard: Heard | None) -> Sequence[Envelope]:
         envelopes = self._envelopes(unit.recorded)
-        if unit.recorded or message is not None:
-            await unit.connection.execute(self._append, *self._columns(unit, envelopes, message))
+        if unit.recorded or heard is not None:
+            await unit.connection.execute(self._append, *self._columns(unit, envelopes, heard))
         for text, values in (*self._projected(unit), *unit.statements):
             await unit.connection.execute(text, *values)
         return envelopes
 
     def _columns(
-        self, unit: Unit, envelopes: Sequence[Envelope], message: MessageKey | None
+        self, unit: Unit, envelopes: Sequence[Envelope], heard: Heard | None
     ) -> tuple[Any, ...]:
         """The arguments of the schema's `append` function, heads in the order of their ids."""
         moved = sorted((i, h) for i, h in unit.heads.items() if h.version > h.expected)
@@ -193,14 +199,14 @@ class EventStore:
             [type(item.event).__name__ for item in recorded],
             [self.codec.schema_version(item.event) for item in recorded],
             [self.codec.encode(item.event) for item in recorded],
-            _metadata(unit),
+            [_metadata(item.origin) for item in recorded],
             unit.now,
             [envelope.id for envelope in envelopes],
             [envelope.model_dump(mode="json") for envelope in envelopes],
             self.owner,
             OUTBOX_LEASE,
-            message.consumer if message else None,
-            message.message_id if message else None,
+            heard.consumer if heard else None,
+            heard.message_ids if heard else [],
         )
 
     def _envelopes(self, recorded: Sequence[Recorded[Any]]) -> list[Envelope]:
@@ -236,9 +242,9 @@ class EventStore:
         return any(self._hot.get(stream_id, 0.0) > now for stream_id in heads)
 
 
-def _metadata(unit: Unit) -> dict[str, str | None]:
+def _metadata(origin: Origin) -> dict[str, str | None]:
     return {
-        "correlation_id": unit.origin.correlation_id,
-        "causation_id": unit.origin.causation_id,
-        "traceparent": unit.origin.traceparent,
+        "correlation_id": origin.correlation_id,
+        "causation_id": origin.causation_id,
+        "traceparent": origin.traceparent,
     }

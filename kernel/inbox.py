@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from contracts.envelope import Envelope, PublicEvent
 from kernel.context import caused_by, origin_of_message
 from kernel.errors import Deferred, Error, NotFound, Unavailable
-from kernel.event_store import AlreadyHandled, EventStore, MessageKey
+from kernel.event_store import AlreadyHandled, EventStore, Heard
 from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions, first_id_of
+from kernel.lanes import Lanes
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Unit
 
@@ -31,7 +32,6 @@ Handle = Callable[[Any, Unit], Awaitable[object]]
 TRIES_AFTER_S = (0.1, 0.5, 2.0)
 RETRIES_AFTER_S = (10, 60, 600, 3_600)
 TRYING_SOON_MAX = 256
-LANES = 64
 RETRY_BATCH = 50
 RETRY_LEASE = timedelta(seconds=60)
 POLL_EVERY_S = 1.0
@@ -44,11 +44,18 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """Which event goes to which handler; `lane` names the stream that the handler will write, so
-    that messages for one stream queue up here instead of in the database."""
+    that messages for one stream queue up here instead of in the database, and share a commit."""
 
     event: type[PublicEvent]
     handle: Handle
     lane: Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    envelope: Envelope
+    event: PublicEvent
+    handle: Handle
 
 
 class Inbox:
@@ -66,7 +73,7 @@ class Inbox:
         self._store = store
         self._tries_after_s = tries_after_s
         self._subscriptions = {item.event.type_name(): item for item in subscriptions}
-        self._lanes = [asyncio.Lock() for _ in range(LANES)]
+        self._lanes = Lanes(self._handle_together)
         self._trying_soon: set[asyncio.Task[None]] = set()
 
     async def receive(self, envelope: Envelope) -> None:
@@ -169,11 +176,9 @@ class Inbox:
             return LookupError(f"{self.consumer} does not hear {envelope.type}")
         try:
             event = subscription.event.model_validate(envelope.data)
-            async with self._lanes[hash(subscription.lane(event)) % LANES]:
-                await self._store.transact(
-                    lambda unit: subscription.handle(event, unit),
-                    message=MessageKey(self.consumer, envelope.id),
-                )
+            await self._lanes.handled(
+                subscription.lane(event), _Message(envelope, event, subscription.handle)
+            )
         except AlreadyHandled:
             _log.debug("message_repeated", message_type=envelope.type)
         except Exception as error:
@@ -186,6 +191,17 @@ class Inbox:
         else:
             _log.info("message_handled", message_type=envelope.type, subject=envelope.subject)
         return None
+
+    async def _handle_together(self, messages: Sequence[_Message]) -> None:
+        """All in one transaction, each on behalf of its own origin."""
+
+        async def work(unit: Unit) -> None:
+            for message in messages:
+                unit.origin = origin_of_message(message.envelope)
+                await message.handle(message.event, unit)
+
+        ids = [message.envelope.id for message in messages]
+        await self._store.transact(work, heard=Heard(self.consumer, ids))
 
     async def _try_soon(self, envelope: Envelope) -> None:
         """Try a kept message again after each of `tries_after_s`: most that came too early are

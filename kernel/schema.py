@@ -125,19 +125,24 @@ def _append(schema: str) -> str:
     CREATE FUNCTION {schema}.append(
         head_ids text[], head_expected integer[], head_versions integer[], head_states jsonb[],
         event_ids uuid[], event_streams text[], event_versions integer[], event_types text[],
-        event_schemas integer[], event_data jsonb[], event_metadata jsonb, event_time timestamptz,
+        event_schemas integer[], event_data jsonb[], event_metadata jsonb[],
+        event_time timestamptz,
         outbox_ids uuid[], outbox_envelopes jsonb[], outbox_owner uuid, outbox_lease interval,
-        inbox_consumer text, inbox_message uuid
+        inbox_consumer text, inbox_messages uuid[]
     ) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        recorded integer;
     BEGIN
-        IF inbox_message IS NOT NULL THEN
+        IF cardinality(inbox_messages) > 0 THEN
             INSERT INTO {schema}.inbox AS known (consumer, message_id, state)
-                VALUES (inbox_consumer, inbox_message, 'done')
+                SELECT inbox_consumer, message, 'done' FROM unnest(inbox_messages) AS message
+                ORDER BY message
                 ON CONFLICT (consumer, message_id) DO UPDATE
                     SET state = 'done', due_at = NULL, envelope = NULL, error = NULL,
                         updated_at = clock_timestamp()
                     WHERE known.state <> 'done';
-            IF NOT FOUND THEN
+            GET DIAGNOSTICS recorded = ROW_COUNT;
+            IF recorded < cardinality(inbox_messages) THEN
                 RAISE EXCEPTION 'message handled already' USING ERRCODE = '{ALREADY_HANDLED}';
             END IF;
         END IF;
@@ -156,10 +161,10 @@ def _append(schema: str) -> str:
         END LOOP;
         INSERT INTO {schema}.events
             (event_id, stream_id, version, type, schema_version, data, metadata, recorded_at)
-            SELECT e.id, e.stream, e.version, e.type, e.schema, e.data, event_metadata, event_time
+            SELECT e.id, e.stream, e.version, e.type, e.schema, e.data, e.metadata, event_time
             FROM unnest(event_ids, event_streams, event_versions, event_types, event_schemas,
-                        event_data) WITH ORDINALITY
-                 AS e (id, stream, version, type, schema, data, nth)
+                        event_data, event_metadata) WITH ORDINALITY
+                 AS e (id, stream, version, type, schema, data, metadata, nth)
             ORDER BY e.nth;
         INSERT INTO {schema}.outbox (event_id, owner, lease_until, envelope)
             SELECT o.id, outbox_owner, clock_timestamp() + outbox_lease, o.envelope

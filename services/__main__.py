@@ -7,10 +7,12 @@ python -m services rebuild NAME [--verify]  make a read model anew, or only prov
 
 import argparse
 import asyncio
+import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from socket import socket
@@ -73,20 +75,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_level)
     if arguments.parent is not None:
         watch_parent(_end_this_process, parent_pid=arguments.parent)
-    postgres: EmbeddedPostgres | None = None
     try:
-        dsn = settings.database_url
-        if dsn is None:
-            postgres = EmbeddedPostgres(settings.home / "postgres")
-            dsn = postgres.start()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_verb(arguments, settings, dsn, postgres))
+        with ExitStack() as ground:
+            edge = None
+            if arguments.verb is None:
+                ground.enter_context(_held(settings.home))
+                edge = ground.enter_context(_listening(settings))
+            postgres: EmbeddedPostgres | None = None
+            dsn = settings.database_url
+            if dsn is None:
+                postgres = EmbeddedPostgres(settings.home / "postgres")
+                ground.callback(postgres.stop)
+                dsn = postgres.start()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_verb(arguments, settings, dsn, postgres, edge))
     except (PostgresUnavailable, OSError) as error:
         sys.stderr.write(f"SmartSpec can't go on: {error}\n")
         return 1
-    finally:
-        if postgres is not None:
-            postgres.stop()
+    except KeyboardInterrupt:  # before it was ready; from then on the runtime hears of Ctrl-C
+        return 128 + signal.SIGINT
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -100,8 +107,44 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@contextmanager
+def _held(home: Path) -> Iterator[None]:
+    """The home is this process's alone: its objects, secrets, and what the simulator keeps."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WrongSettings(
+                f"SmartSpec can't start: it already runs in {home.resolve()};"
+                " end it first, or set SMARTSPEC_HOME to another folder"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket]:
+    """The edge's socket, before anything is started for it."""
+    try:
+        edge = bind(settings.host, settings.port)
+    except OSError as error:
+        raise WrongSettings(
+            f"SmartSpec can't start: it can't listen on {settings.host}:{settings.port}"
+            f" ({error.strerror}); set PORT or HOST"
+        ) from None
+    with edge:
+        yield edge
+
+
 def _verb(
-    arguments: argparse.Namespace, settings: Settings, dsn: str, postgres: EmbeddedPostgres | None
+    arguments: argparse.Namespace,
+    settings: Settings,
+    dsn: str,
+    postgres: EmbeddedPostgres | None,
+    edge: socket | None,
 ) -> Coroutine[Any, Any, int]:
     match arguments.verb:
         case "migrate":
@@ -109,7 +152,8 @@ def _verb(
         case "rebuild":
             return _rebuild(dsn, arguments.service, only_verify=arguments.verify)
         case _:
-            return _serve(settings, dsn, postgres)
+            assert edge is not None, "what serves listens"
+            return _serve(settings, dsn, postgres, edge)
 
 
 def _end_this_process() -> None:
@@ -153,11 +197,12 @@ async def _rebuild(dsn: str, service: str, *, only_verify: bool) -> int:
     return 1 if faults else 0
 
 
-async def _serve(settings: Settings, dsn: str, postgres: EmbeddedPostgres | None) -> int:
+async def _serve(
+    settings: Settings, dsn: str, postgres: EmbeddedPostgres | None, edge: socket
+) -> int:
     await migrate(dsn, migration_folders())
     secrets = secrets_of(settings)
-    edge = bind(settings.host, settings.port)
-    vendors = bind("127.0.0.1", 0) if _is_sandbox(settings) else None
+    vendors = _vendors(settings.home) if _is_sandbox(settings) else None
     address = f"http://{settings.host}:{edge.getsockname()[1]}"
     database = await Database.connect(dsn)
     try:
@@ -182,6 +227,19 @@ async def _serve(settings: Settings, dsn: str, postgres: EmbeddedPostgres | None
         return 0 if await runtime.run(on_ready) else 1
     finally:
         await database.close()
+
+
+def _vendors(home: Path) -> socket:
+    """A free loopback port for the simulator, the same at each start where it can be: what it made
+    before is fetched from the address that it told then."""
+    kept = home / "simulator" / "port"
+    try:
+        return bind("127.0.0.1", int(kept.read_text()))
+    except (OSError, ValueError, OverflowError):
+        vendors = bind("127.0.0.1", 0)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(str(vendors.getsockname()[1]))
+    return vendors
 
 
 def _is_sandbox(settings: Settings) -> bool:

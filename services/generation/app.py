@@ -54,7 +54,7 @@ def create_service(
     personal = Personal(SCHEMA, platform.encryption)
     due = DueList(database, timedelta(seconds=settings.unknown_for_s))
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
-    idempotency = Idempotency(database, SCHEMA, clock)
+    idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     jobs = ProviderJobs(
         store,
         due,

@@ -33,7 +33,7 @@ def create_service(
     )
     passwords = passwords or Passwords(settings.password_hashes_at_once_max)
     users = Users(store, platform.encryption, passwords)
-    idempotency = Idempotency(database, SCHEMA, clock)
+    idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     routers = [
         account_routes(database, users, access_tokens),
         api_key_routes(store, idempotency, clock),

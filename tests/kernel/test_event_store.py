@@ -9,7 +9,7 @@ import pytest
 
 from kernel.clock import new_id
 from kernel.errors import Rejected
-from kernel.event_store import AlreadyHandled, EventStore, MessageKey
+from kernel.event_store import AlreadyHandled, EventStore, Heard
 from kernel.messages import Aggregate, Decider
 from kernel.sql import Database
 from kernel.testing import FakeClock
@@ -121,27 +121,27 @@ async def test_records_and_events_commit_together_or_not_at_all(store: EventStor
 
 
 async def test_a_message_has_its_effects_once(store: EventStore) -> None:
-    key = MessageKey("credits", new_id())
+    key = Heard("credits", [new_id()])
     await _with_partitions(store)
 
     async def work(unit: Unit) -> None:
         await unit.decide(ADDING, "total-1", Add(1))
 
-    await store.transact(work, message=key)
+    await store.transact(work, heard=key)
     with pytest.raises(AlreadyHandled):
-        await store.transact(work, message=key)
+        await store.transact(work, heard=key)
     assert await store.read(TOTAL, "total-1") == (Total(1), 1)
 
 
 async def test_the_same_message_at_once_has_its_effects_once(store: EventStore) -> None:
-    key = MessageKey("credits", new_id())
+    key = Heard("credits", [new_id()])
     await _with_partitions(store)
 
     async def work(unit: Unit) -> None:
         await unit.decide(ADDING, "total-1", Add(1))
 
     answers = await asyncio.gather(
-        *(store.transact(work, message=key) for _ in range(10)), return_exceptions=True
+        *(store.transact(work, heard=key) for _ in range(10)), return_exceptions=True
     )
     assert sum(isinstance(answer, AlreadyHandled) for answer in answers) == 9
     assert await store.read(TOTAL, "total-1") == (Total(1), 1)

@@ -12,7 +12,8 @@ from contracts.keys import UserRegistered
 from kernel.clock import new_id
 from kernel.errors import Deferred, NotFound, Rejected, Unavailable
 from kernel.event_store import EventStore
-from kernel.inbox import LANES, RETRIES_AFTER_S, Inbox, Subscription, ensure_partitions
+from kernel.inbox import RETRIES_AFTER_S, Inbox, Subscription, ensure_partitions
+from kernel.lanes import LANES
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Unit

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,7 +29,7 @@ class _Model(_Strict):
     description: str
     aliases: tuple[str, ...] = ()
     providers: tuple[_Provider, ...] = Field(min_length=1)
-    price: dict[Quality, Decimal] = Field(min_length=1)
+    price: dict[Quality, Annotated[Decimal, Field(gt=0)]] = Field(min_length=1)
     outputs_max: int = Field(ge=1, le=4)
     prompt_length_max: int = Field(ge=1, le=10_000)
     deadline_s: int = Field(ge=1)

@@ -14,7 +14,7 @@ from kernel.clock import new_id
 from kernel.sql import Database
 from kernel.unit import Unit
 
-CLAIM_BATCH = 64
+DEADLINE_BATCH = 64
 LEASE = timedelta(seconds=60)
 
 _COLUMNS = (
@@ -53,8 +53,8 @@ class DueList:
         self._database = database
         self._unknown_for = unknown_for
 
-    async def claim(self, now: datetime) -> Sequence[DueJob]:
-        """Jobs whose time has come, leased to the caller for `LEASE`."""
+    async def claim(self, now: datetime, limit: int) -> Sequence[DueJob]:
+        """At most `limit` jobs whose time has come, leased to the caller for `LEASE`."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""
@@ -65,10 +65,11 @@ class DueList:
                     SELECT job_id FROM generation.provider_jobs
                     WHERE state IN ('waiting', 'submitted', 'unknown') AND next_look_at <= $1
                         AND (lease_until IS NULL OR lease_until < $1)
-                    ORDER BY next_look_at LIMIT {CLAIM_BATCH} FOR UPDATE SKIP LOCKED))
+                    ORDER BY next_look_at LIMIT $3 FOR UPDATE SKIP LOCKED))
                 RETURNING {_COLUMNS}""",
                 now,
                 LEASE,
+                limit,
             )
         return [DueJob(**row) for row in rows]
 
@@ -110,7 +111,7 @@ class DueList:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 "SELECT task_id, request_id FROM generation.task_deadlines"
-                f" WHERE due_at <= $1 ORDER BY due_at LIMIT {CLAIM_BATCH}",
+                f" WHERE due_at <= $1 ORDER BY due_at LIMIT {DEADLINE_BATCH}",
                 now,
             )
         return [DueDeadline(**row) for row in rows]

@@ -3,8 +3,9 @@
 HTTP 200 is not success there: the body's `code` is. `resultJson` is JSON inside a JSON string.
 """
 
+import asyncio
 import json
-from typing import Any
+from typing import Any, TypeGuard
 
 import httpx
 
@@ -22,10 +23,15 @@ from services.generation.domain.pictures import nearest_ratio
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=20.0, write=10.0, pool=5.0)
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
+ANSWER_TIMEOUT_S = 30.0
+"""For a whole answer: httpx bounds only the wait for each piece of it."""
 RATE_WINDOW_S = 10.0
 ANSWER_BYTES_MAX = 1_000_000
 MESSAGE_LENGTH_MAX = 300
+JOB_ID_LENGTH_MAX = 200
+URL_LENGTH_MAX = 4_096
 OK = 200
+DONE = 100
 
 _FAULT_BY_CODE = {
     400: Fault.INVALID,
@@ -41,13 +47,18 @@ _FAULT_BY_CODE = {
     505: Fault.UNAVAILABLE,
 }
 _SIZE_CLASSES = ((1_024, "1K"), (2_048, "2K"))
-_MODERATION_WORDS = ("moderat", "nsfw", "sensitive", "policy", "prohibited", "safety")
+_UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading a stranger's JSON can raise: it may be nested without end, or say Infinity."""
+_MODERATION_WORDS = ("moderat", "nsfw", "sensitive", "polic", "prohibited", "safety")
 
 
 class KieProvider:
     """kie.ai under one key. `base_url` is the host, with or without the seed's `/api/v1`."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> None:
+        self._answer_timeout_s = answer_timeout_s
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/").removesuffix("/api/v1"),
             headers={"Authorization": f"Bearer {api_key}", "User-Agent": "SmartSpec"},
@@ -59,27 +70,27 @@ class KieProvider:
     async def submit(self, job: Job) -> Submission:
         body = {"model": job.model, "input": _input(job)}
         try:
-            answer = await self._client.post("/api/v1/jobs/createTask", json=body)
+            status, text = await self._ask("POST", "/api/v1/jobs/createTask", json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             return Refused(Fault.UNAVAILABLE, "The provider could not be reached.")
-        except httpx.HTTPError:
+        except (httpx.HTTPError, TimeoutError):
             return Refused(Fault.UNKNOWN, "The provider's answer was lost.")
-        data = _data(answer)
+        data = _data(status, text)
         if isinstance(data, Refused):
             return data
         job_id = data.get("taskId")
-        if not isinstance(job_id, str) or not job_id:
+        if not _is_plain(job_id, JOB_ID_LENGTH_MAX):
             return Refused(Fault.UNKNOWN, "The provider's answer could not be read.")
         return Accepted(job_id)
 
     async def look(self, provider_job_id: str) -> Look:
         try:
-            answer = await self._client.get(
-                "/api/v1/jobs/recordInfo", params={"taskId": provider_job_id}
+            status, text = await self._ask(
+                "GET", "/api/v1/jobs/recordInfo", params={"taskId": provider_job_id}
             )
-        except httpx.HTTPError:
+        except (httpx.HTTPError, TimeoutError):
             return Refused(Fault.UNAVAILABLE, "The provider could not be reached.")
-        data = _data(answer)
+        data = _data(status, text)
         if isinstance(data, Refused):
             # A look has no effect, so an unreadable answer is only a reason to look again.
             return _readable(data) if data.fault == Fault.UNKNOWN else data
@@ -93,6 +104,19 @@ class KieProvider:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    async def _ask(self, method: str, path: str, **sent: Any) -> tuple[int, bytes]:
+        """Status and body; a body beyond `ANSWER_BYTES_MAX` is cut off, and so unreadable."""
+        body = bytearray()
+        async with (
+            asyncio.timeout(self._answer_timeout_s),
+            self._client.stream(method, path, **sent) as answer,
+        ):
+            async for piece in answer.aiter_bytes():
+                body += piece
+                if len(body) > ANSWER_BYTES_MAX:
+                    return answer.status_code, b""
+            return answer.status_code, bytes(body)
 
 
 def _input(job: Job) -> dict[str, Any]:
@@ -111,16 +135,14 @@ def _input(job: Job) -> dict[str, Any]:
     return fields
 
 
-def _data(answer: httpx.Response) -> dict[str, Any] | Refused:
+def _data(status: int, text: bytes) -> dict[str, Any] | Refused:
     """The body's `data`, or what its code says is wrong."""
-    if len(answer.content) > ANSWER_BYTES_MAX:
-        return Refused(Fault.UNKNOWN, "The provider's answer was too large.")
     try:
-        body = answer.json()
+        body = json.loads(text)
         code = int(body["code"])
-    except (ValueError, KeyError, TypeError):
-        if answer.status_code in _FAULT_BY_CODE:
-            return _refusal(answer.status_code, "")
+    except _UNREADABLE:
+        if status in _FAULT_BY_CODE:
+            return _refusal(status, "")
         return Refused(Fault.UNKNOWN, "The provider's answer could not be read.")
     if code != OK:
         return _refusal(code, str(body.get("msg") or body.get("message") or ""))
@@ -133,7 +155,7 @@ def _refusal(code: int, words: str) -> Refused:
     if fault == Fault.INVALID and _is_moderation(words):
         fault = Fault.MODERATED
     wait = RATE_WINDOW_S if fault == Fault.RATE_LIMITED else None
-    return Refused(fault, words[:MESSAGE_LENGTH_MAX], wait)
+    return Refused(fault, _words(words), wait)
 
 
 def _readable(refused: Refused) -> Refused:
@@ -143,15 +165,27 @@ def _readable(refused: Refused) -> Refused:
 def _result(data: dict[str, Any]) -> Look:
     try:
         urls = json.loads(data["resultJson"])["resultUrls"]
-        return Succeeded(tuple(str(url) for url in urls))
-    except (ValueError, KeyError, TypeError):
+    except _UNREADABLE:
+        urls = None
+    if not isinstance(urls, list) or not all(_is_plain(url, URL_LENGTH_MAX) for url in urls):
         return Refused(Fault.FAILED, "The provider named no result.")
+    return Succeeded(tuple(urls))
 
 
 def _failure(data: dict[str, Any]) -> Refused:
     words = str(data.get("failMsg") or "The provider could not make it.")
     fault = Fault.MODERATED if _is_moderation(words) else Fault.FAILED
-    return Refused(fault, words[:MESSAGE_LENGTH_MAX])
+    return Refused(fault, _words(words))
+
+
+def _is_plain(value: object, length_max: int) -> TypeGuard[str]:
+    """Whether it is text that can be kept: PostgreSQL refuses NUL, and half a surrogate pair."""
+    return isinstance(value, str) and 0 < len(value) <= length_max and value.isprintable()
+
+
+def _words(text: str) -> str:
+    """A vendor's message, short, and such that it can be kept."""
+    return "".join(mark for mark in text[:MESSAGE_LENGTH_MAX] if mark.isprintable())
 
 
 def _is_moderation(words: str) -> bool:
@@ -160,4 +194,4 @@ def _is_moderation(words: str) -> bool:
 
 def _progress(data: dict[str, Any]) -> int:
     value = data.get("progress")
-    return max(0, min(99, int(value))) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value < DONE else 0

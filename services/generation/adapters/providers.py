@@ -36,6 +36,20 @@ class Fault(StrEnum):
     UNKNOWN = "unknown"
 
 
+OUTCOME_BY_FAULT: Mapping[Fault, tuple[str, str, str]] = {
+    Fault.INVALID: ("input_refused", "input_refused", "The provider refused the request."),
+    Fault.MODERATED: ("output_moderated", "content_moderated", "The provider withheld the result."),
+    Fault.FAILED: ("provider_failed", "provider_failed", "The provider could not make it."),
+    Fault.LOST: ("provider_failed", "provider_failed", "The provider lost the job."),
+    Fault.AUTH: ("provider_failed", "provider_unavailable", "The provider is not available."),
+    Fault.CREDITS: ("provider_failed", "provider_unavailable", "The provider is not available."),
+    Fault.UNKNOWN: ("provider_unknown", "provider_unknown", "The provider's answer was lost."),
+}
+"""What a task that can't go on is told: row of the outcome policy, code, words for its user."""
+TRANSIENT = frozenset({Fault.RATE_LIMITED, Fault.UNAVAILABLE})
+"""The vendor surely took nothing, and may take it later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The vendor did not take the job, or it ended without a result.

@@ -1,5 +1,6 @@
 """Routes of the v2 generation API: request -> command, query -> response."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,11 +26,12 @@ from services.generation.api.bodies import (
     TaskList,
     model_body,
 )
-from services.generation.api.tasks import Tasks
+from services.generation.api.tasks import Tasks, asked
 
 WAIT_DEFAULT_S, WAIT_MAX_S = 60, 120
 NEWEST = UUID(int=2**128 - 1)
 RETRY_AFTER_S = "1"
+WORDS = ("prompt", "options", "metadata")
 
 
 def routes(tasks: Tasks) -> APIRouter:
@@ -47,6 +49,7 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
         attempt = await idempotency_key(request, str(caller.user_id))
         match await tasks.idempotency.earlier(attempt):
             case Replay(status, answer):
+                answer = _with_words(answer, asked(body))
                 return JSONResponse(answer, status, {"Idempotency-Replayed": "true"})
             case Resumed(resource):
                 task_id = UUID(hex=resource)
@@ -105,7 +108,8 @@ async def _creation_answer(
             credits_reserved=to_credits(row["price_units"]),
         )
         answer = JSONResponse(body.model_dump(mode="json"), 201)
-    await tasks.idempotency.answered(attempt, answer.status_code, _json(answer))
+    kept = _with_words(orjson.loads(answer.body), {})
+    await tasks.idempotency.answered(attempt, answer.status_code, kept)
     return answer
 
 
@@ -172,5 +176,9 @@ def _task_id(text: str) -> UUID:
     return task_id
 
 
-def _json(answer: JSONResponse) -> Any:
-    return orjson.loads(answer.body)
+def _with_words(answer: dict[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer with the user's own words in its task, or without them: an idempotency record
+    keeps none, and a repeat brings them along."""
+    if "task" not in answer:
+        return answer
+    return answer | {"task": answer["task"] | {name: words.get(name) for name in WORDS}}

@@ -170,7 +170,7 @@ class Tasks:
         who: Identity,
         attempt: Attempt | None,
     ) -> Callable[[Unit], Awaitable[None]]:
-        asked = _asked(request)
+        words = asked(request)
 
         async def work(unit: Unit) -> None:
             await self.idempotency.claim(unit, attempt, task_id.hex)
@@ -194,7 +194,7 @@ class Tasks:
                 at=unit.now,
             )
             await unit.decide(SAGA, TASK.stream_id(task_id), command)
-            await self.personal.keep(unit, who.user_id, _ref(task_id), json.dumps(asked))
+            await self.personal.keep(unit, who.user_id, _ref(task_id), json.dumps(words))
             record_deadline(unit, task_id, deadline_at)
 
         return work
@@ -209,7 +209,11 @@ class Tasks:
         return read
 
 
-def _asked(request: GenerateRequest) -> Mapping[str, Any]:
+def asked(request: GenerateRequest) -> Mapping[str, Any]:
+    """The user's own words: kept encrypted, as a personal record, and nowhere else.
+
+    Named as in the task's body.
+    """
     return {
         "prompt": request.prompt,
         "options": request.options.model_dump(exclude_none=True),

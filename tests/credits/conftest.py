@@ -1,0 +1,152 @@
+"""Credits on a fresh database: hears events as the bus would bring them, asked as the gateway
+asks it."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from contracts.envelope import Envelope, PublicEvent
+from contracts.generation import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
+from contracts.keys import UserRegistered
+from kernel.clock import SystemClock, new_id
+from kernel.http import Identity
+from kernel.http.identity import HEADER
+from kernel.inbox import RETRIES_AFTER_S, Inbox
+from kernel.projections import ensure
+from kernel.service import Platform, Service
+from kernel.testing import FakeClock, envelope_of
+from services.credits import read_model
+from services.credits.app import create_service
+from services.credits.inbox import subscriptions
+from services.credits.settings import CreditsSettings
+from tests.reused_database import database_dsn, module_dsn
+
+__all__ = ["database_dsn", "module_dsn"]
+
+GRANT_UNITS = 100_000
+NOW = SystemClock().now()
+
+
+def registered(account_id: UUID, plan: str = "free") -> UserRegistered:
+    return UserRegistered(
+        user_id=new_id(), account_id=account_id, plan=plan, role="user", registered_at=NOW
+    )
+
+
+def created(account_id: UUID, task_id: UUID, price_units: int) -> TaskCreated:
+    return TaskCreated(
+        task_id=task_id,
+        user_id=account_id,
+        account_id=account_id,
+        key_id=None,
+        monthly_credit_limit_units=None,
+        task_type="image",
+        model_id="flux-2",
+        price_units=price_units,
+        created_at=NOW,
+    )
+
+
+def completed(account_id: UUID, task_id: UUID, charged_units: int) -> TaskCompleted:
+    return TaskCompleted(
+        task_id=task_id,
+        user_id=account_id,
+        account_id=account_id,
+        model_id="flux-2",
+        charged_units=charged_units,
+        outcome="completed",
+        completed_at=NOW,
+    )
+
+
+def failed(account_id: UUID, task_id: UUID, charged_units: int = 0) -> TaskFailed:
+    return TaskFailed(
+        task_id=task_id,
+        user_id=account_id,
+        account_id=account_id,
+        code="provider_failed",
+        charged_units=charged_units,
+        outcome="provider_failed",
+        failed_at=NOW,
+    )
+
+
+def cancelled(account_id: UUID, task_id: UUID) -> TaskCancelled:
+    return TaskCancelled(
+        task_id=task_id,
+        user_id=account_id,
+        account_id=account_id,
+        charged_units=0,
+        outcome="cancelled",
+        cancelled_at=NOW,
+    )
+
+
+@dataclass(frozen=True)
+class Credits:
+    """The service, not started: a message is handled when it is given."""
+
+    service: Service
+    platform: Platform
+    clock: FakeClock
+    client: httpx.AsyncClient
+
+    @property
+    def inbox(self) -> Inbox:
+        assert self.service.inbox is not None
+        return self.service.inbox
+
+    async def hear(self, *events: PublicEvent) -> list[Envelope]:
+        """The messages are handled, kept or parked when this returns."""
+        envelopes = [envelope_of(event) for event in events]
+        for envelope in envelopes:
+            await self.inbox.receive(envelope)
+        return envelopes
+
+    async def retry_all(self) -> None:
+        """Let every retry of the schedule come due."""
+        for delay_s in RETRIES_AFTER_S:
+            self.clock.turn(timedelta(seconds=delay_s))
+            await self.inbox.retry_due()
+
+    async def balance(self, account_id: UUID) -> read_model.Balance:
+        return await read_model.balance(self.platform.database, account_id)
+
+    async def said(self) -> list[str]:
+        """The types of all public events, in the order of their writing."""
+        rows = await self.rows("SELECT envelope FROM credits.outbox ORDER BY id")
+        return [row["envelope"]["type"] for row in rows]
+
+    async def rows(self, query: str) -> list[Mapping[str, Any]]:
+        async with self.platform.database.connection() as connection:
+            return [dict(row) for row in await connection.fetch(query)]
+
+    async def get(self, path: str, account_id: UUID | None) -> httpx.Response:
+        """Ask as `account_id`; without one, as nobody that the gateway knows."""
+        headers = {}
+        if account_id is not None:
+            who = Identity(new_id(), account_id, "user", "free", frozenset({"credits:read"}))
+            headers[HEADER] = self.platform.internal_tokens.mint(who)
+        return await self.client.get(f"/api/v2/generation/credits{path}", headers=headers)
+
+
+@pytest.fixture
+async def credits_service(platform: Platform, clock: FakeClock) -> AsyncIterator[Credits]:
+    service = create_service(CreditsSettings(), platform)
+    assert service.store is not None
+    assert service.read_model is not None
+    assert service.app is not None
+    service.inbox = Inbox(
+        "credits", service.store, subscriptions({"free": GRANT_UNITS}), tries_after_s=()
+    )
+    async with platform.database.connection() as connection:
+        await ensure(connection, service.read_model)
+    await service.inbox.maintain()
+    transport = httpx.ASGITransport(service.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://credits") as client:
+        yield Credits(service, platform, clock, client)

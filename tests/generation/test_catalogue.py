@@ -1,0 +1,106 @@
+"""The model catalogue and price book: data that is checked before anything starts."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kernel.errors import Invalid, NotFound
+from services.generation.adapters.catalogue_file import DEFAULT_FILE, read_catalogue
+from services.generation.domain.catalogue import Catalogue, Quality, price_units
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return read_catalogue()
+
+
+def test_offers_the_models_that_the_specification_names(catalogue: Catalogue) -> None:
+    assert {"nano-banana-pro", "flux-2", "flux-2-pro"} <= catalogue.models.keys()
+    assert catalogue.version
+
+
+def test_finds_a_model_by_its_alias(catalogue: Catalogue) -> None:
+    assert catalogue.find("kie-ai/flux-2") is catalogue.find("flux-2")
+
+
+def test_knows_no_other_model(catalogue: Catalogue) -> None:
+    with pytest.raises(NotFound) as refusal:
+        catalogue.find("flux-3")
+    assert refusal.value.details == {"field": "model_id"}
+
+
+@pytest.mark.parametrize(
+    ("quality", "outputs", "units"),
+    [
+        (Quality.STANDARD, 1, 10_000),
+        (Quality.HD, 1, 15_000),
+        (Quality.UHD, 1, 20_000),
+        (Quality.HD, 4, 60_000),
+    ],
+)
+def test_prices_follow_the_book(
+    catalogue: Catalogue, quality: Quality, outputs: int, units: int
+) -> None:
+    assert price_units(catalogue.find("nano-banana-pro"), quality, outputs) == units
+
+
+def test_no_price_is_a_refusal_never_zero(catalogue: Catalogue) -> None:
+    with pytest.raises(Invalid) as refusal:
+        price_units(catalogue.find("flux-2"), Quality.UHD, 1)
+    assert refusal.value.code == "no_price"
+
+
+def test_every_price_and_deadline_is_more_than_nothing(catalogue: Catalogue) -> None:
+    for model in catalogue.models.values():
+        assert min(model.price_units.values()) > 0, model.id
+        assert model.deadline_s > 0, model.id
+
+
+def _set(name: str, value: object) -> Change:
+    return lambda book: book["models"][0].__setitem__(name, value)
+
+
+WRONG: dict[str, Change] = {
+    "no version": lambda book: book.pop("version"),
+    "no models": lambda book: book.__setitem__("models", []),
+    "an unknown field": _set("colour", "red"),
+    "an unknown provider": _set("providers", [{"provider": "acme", "name": "x"}]),
+    "no provider": _set("providers", []),
+    "no price": _set("price", {}),
+    "an unknown quality": _set("price", {"best": "1.0"}),
+    "a price of nothing": _set("price", {"standard": "0"}),
+    "a negative price": _set("price", {"standard": "-1.0"}),
+    "a price that is finer than the ledger": _set("price", {"standard": "1.00001"}),
+    "no deadline": _set("deadline_s", 0),
+    "too many outputs": _set("outputs_max", 5),
+    "an alias that is used twice": _set("aliases", ["flux-2"]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_refuses_a_book_with(wrong: str, tmp_path: Path) -> None:
+    book = copy.deepcopy(yaml.safe_load(DEFAULT_FILE.read_text()))
+    WRONG[wrong](book)
+    path = tmp_path / "models.yaml"
+    path.write_text(yaml.safe_dump(book))
+    with pytest.raises(ValueError):  # noqa: PT011 - pydantic's is one; its words are pydantic's
+        read_catalogue(path)
+
+
+def test_reads_a_copy_of_the_book_that_was_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(DEFAULT_FILE.read_text())
+    assert read_catalogue(path) == read_catalogue()
+
+
+def test_refuses_a_file_that_is_not_even_a_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("- just\n- a list\n")
+    with pytest.raises(ValueError, match="_Book"):
+        read_catalogue(path)
