@@ -4,8 +4,8 @@ Changes arrive by broadcast and may be lost, so a waiter reads once more before 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,6 +14,30 @@ from kernel.errors import Unavailable
 T = TypeVar("T")
 
 WAITERS_MAX = 10_000
+
+
+class Turns:
+    """At most `at_once` run at a time; the others wait for their turn, `timeout_s` at most.
+
+    In a burst, work that has begun gets what it needs instead of sharing it with all the rest.
+    """
+
+    def __init__(self, at_once: int, timeout_s: float) -> None:
+        self._slots = asyncio.Semaphore(at_once)
+        self._timeout_s = timeout_s
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Raises `Unavailable` when no turn came in time."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Unavailable("busy", "Too many at once; try again.", retry_after_s=1) from None
+        try:
+            yield
+        finally:
+            self._slots.release()
 
 
 class Waiters:

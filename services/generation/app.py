@@ -10,7 +10,7 @@ from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.service import Platform, Service
-from kernel.waiting import Waiters
+from kernel.waiting import Turns, Waiters
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
@@ -28,6 +28,8 @@ SCHEMA = "generation"
 AGGREGATES = (TASK,)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 SANDBOX_KEY = "sandbox"
+CREATIONS_AT_ONCE_MAX = 24
+CREATION_TURN_TIMEOUT_S = 10.0
 
 
 def configured_providers(
@@ -70,6 +72,7 @@ def create_service(
         idempotency=idempotency,
         publisher=publisher,
         waiters=waiters,
+        turns=Turns(CREATIONS_AT_ONCE_MAX, CREATION_TURN_TIMEOUT_S),
         links=platform.links,
         catalogue=catalogue,
         configured_providers=frozenset(providers),

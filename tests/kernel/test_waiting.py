@@ -5,7 +5,7 @@ import pytest
 
 from kernel.clock import new_id
 from kernel.errors import Unavailable
-from kernel.waiting import WAITERS_MAX, Waiters
+from kernel.waiting import WAITERS_MAX, Turns, Waiters
 
 LONG_S = 20.0
 
@@ -136,3 +136,21 @@ def test_refuses_more_waiters_than_it_may_hold() -> None:
     with pytest.raises(Unavailable) as refused, waiters.subscribed(new_id()):
         pass
     assert refused.value.retry_after_s == 1
+
+
+async def test_who_gets_no_turn_in_time_is_told_to_come_again() -> None:
+    turns = Turns(at_once=1, timeout_s=0.01)
+    async with turns.taken():
+        with pytest.raises(Unavailable) as refused:
+            async with turns.taken():
+                pass
+    assert refused.value.retry_after_s == 1
+
+
+async def test_a_turn_that_ends_in_a_fault_is_given_back() -> None:
+    turns = Turns(at_once=1, timeout_s=1)
+    with pytest.raises(ValueError, match="broke"):
+        async with turns.taken():
+            raise ValueError("broke")
+    async with turns.taken():
+        pass

@@ -19,8 +19,7 @@ def prepared(kind: str) -> Iterator[Product]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smartspec-system-")))
         folder.chmod(0o711)  # the embedded server runs as another user when we are root
-        # On a crowded machine 200 at once outlast the default; bench/ measures how fast it is.
-        settings = {"SMARTSPEC_RESERVE_TIMEOUT_S": "30"}
+        settings: dict[str, str] = {}
         if kind == "local":
             server = os.environ.get("TEST_POSTGRES_LOCAL")
             if server is None:

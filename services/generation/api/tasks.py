@@ -17,7 +17,7 @@ from kernel.http import Attempt, Idempotency, Identity
 from kernel.links import MediaLinks
 from kernel.outbox import Publisher
 from kernel.unit import Unit
-from kernel.waiting import Waiters
+from kernel.waiting import Turns, Waiters
 from services.generation import read_model
 from services.generation.adapters.due_list import DueList, record_deadline, record_met
 from services.generation.api.bodies import (
@@ -54,6 +54,7 @@ class Tasks:
     idempotency: Idempotency
     publisher: Publisher
     waiters: Waiters
+    turns: Turns
     links: MediaLinks
     catalogue: Catalogue
     configured_providers: frozenset[str]
@@ -95,6 +96,17 @@ class Tasks:
             )
         if self.publisher.behind:
             raise Unavailable("busy", "Too much is waiting; try again.", retry_after_s=5)
+        async with self.turns.taken():
+            return await self._create_in_turn(task_id, request, plan, who, attempt)
+
+    async def _create_in_turn(
+        self,
+        task_id: UUID,
+        request: GenerateRequest,
+        plan: Plan,
+        who: Identity,
+        attempt: Attempt | None,
+    ) -> asyncpg.Record:
         with self.waiters.subscribed(task_id) as changed:
             await self.store.transact(self._creation(task_id, request, plan, who, attempt))
             return await self.reserved(task_id, who.user_id, changed)
