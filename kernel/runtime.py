@@ -6,10 +6,13 @@ under this (an embedded PostgreSQL) ends after it.
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -17,6 +20,7 @@ from starlette.types import ASGIApp
 
 from kernel.bus import Bus
 from kernel.service import Service
+from kernel.settings import WrongSettings
 
 ACCEPT_END_TIMEOUT_S = 1
 BACKLOG = 2_048
@@ -50,6 +54,41 @@ def bind(host: str, port: int) -> socket.socket:
         raise
     bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return bound
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The same for as long as it is needed. Raises `WrongSettings` when it can't be had."""
+    try:
+        bound = bind(host, port)
+    except OSError as error:
+        raise WrongSettings(
+            f"SmartSpec can't start: it can't listen on {host}:{port} ({error.strerror});"
+            " set PORT or HOST"
+        ) from None
+    with bound:
+        yield bound
+
+
+@contextlib.contextmanager
+def held(home: Path) -> Iterator[None]:
+    """The home is this process's alone: its objects, secrets, and what the simulator keeps.
+
+    A killed process lets go of it. Raises `WrongSettings` when another one runs there.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WrongSettings(
+                f"SmartSpec can't start: it already runs in {home.resolve()};"
+                " end it first, or set SMARTSPEC_HOME to another folder"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
 
 
 class _Server(uvicorn.Server):

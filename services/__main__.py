@@ -7,12 +7,11 @@ python -m services rebuild NAME [--verify]  make a read model anew, or only prov
 
 import argparse
 import asyncio
-import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from socket import socket
@@ -34,7 +33,7 @@ from kernel.migrations import migrate
 from kernel.postgres_cluster import PostgresUnavailable
 from kernel.processes import watch_parent
 from kernel.projections import History, rebuild, verify
-from kernel.runtime import Endpoint, Runtime, bind
+from kernel.runtime import Endpoint, Runtime, bind, held, listening
 from kernel.secrets import Secrets, secrets_of
 from kernel.service import Platform, Service
 from kernel.settings import Settings, WrongSettings, read_settings, refuse_unknown
@@ -79,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as ground:
             edge = None
             if arguments.verb is None:
-                ground.enter_context(_held(settings.home))
-                edge = ground.enter_context(_listening(settings))
+                ground.enter_context(held(settings.home))
+                edge = ground.enter_context(listening(settings.host, settings.port))
             postgres: EmbeddedPostgres | None = None
             dsn = settings.database_url
             if dsn is None:
@@ -105,38 +104,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     remake.add_argument("service", choices=sorted(_HISTORIES))
     remake.add_argument("--verify", action="store_true", help="only prove heads against events")
     return parser.parse_args(argv)
-
-
-@contextmanager
-def _held(home: Path) -> Iterator[None]:
-    """The home is this process's alone: its objects, secrets, and what the simulator keeps."""
-    home.mkdir(parents=True, exist_ok=True)
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WrongSettings(
-                f"SmartSpec can't start: it already runs in {home.resolve()};"
-                " end it first, or set SMARTSPEC_HOME to another folder"
-            ) from None
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def _listening(settings: Settings) -> Iterator[socket]:
-    """The edge's socket, before anything is started for it."""
-    try:
-        edge = bind(settings.host, settings.port)
-    except OSError as error:
-        raise WrongSettings(
-            f"SmartSpec can't start: it can't listen on {settings.host}:{settings.port}"
-            f" ({error.strerror}); set PORT or HOST"
-        ) from None
-    with edge:
-        yield edge
 
 
 def _verb(

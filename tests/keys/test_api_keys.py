@@ -20,7 +20,7 @@ def z(moment: object) -> str:
 
 async def test_creates_a_key_in_the_seeds_shape(keys: Keys, clock: FakeClock) -> None:
     person = await keys.register()
-    asked = {**CREATE, "expires_in_days": 365, "monthly_credit_limit": 12.3456}
+    asked = {**CREATE, "expires_in_days": 365}
     created = await keys.create_key(person.identity, **asked)
     api_key, key_id = created.pop("api_key"), created.pop("id")
     assert created == {
@@ -29,10 +29,19 @@ async def test_creates_a_key_in_the_seeds_shape(keys: Keys, clock: FakeClock) ->
         "prefix": api_key[:12],
         "created_at": z(clock.now()),
         "expires_at": z(clock.now() + timedelta(days=365)),
-        "monthly_credit_limit": 12.3456,
+        "monthly_credit_limit": None,
     }
     assert well_formed(api_key)
     assert len(key_id) == len("key_") + 32
+
+
+async def test_refuses_a_limit_that_nothing_would_hold(keys: Keys) -> None:
+    person = await keys.register()
+    asked = {**CREATE, "monthly_credit_limit": 5}
+    answer = await keys.call("POST", "/api/keys", person.identity, asked)
+    assert (answer.status_code, answer.json()["error"]) == (422, "not_offered")
+    assert answer.json()["details"] == {"field": "monthly_credit_limit"}
+    assert await keys.count("keys_read.api_keys_v2") == 0
 
 
 async def test_a_key_without_end_and_limit_says_null(keys: Keys) -> None:
@@ -121,7 +130,7 @@ async def test_asks_for_the_scope_of_the_route(keys: Keys) -> None:
 
 async def test_a_key_creates_another_within_its_own_bounds(keys: Keys) -> None:
     person = await keys.register()
-    own = {"expires_in_days": 10, "monthly_credit_limit": 5}
+    own = {"expires_in_days": 10}
     parent = await keys.create_key(person.identity, scopes=["keys:write", "keys:read"], **own)
     caller = person.with_key(parent["id"], "keys:write", "keys:read")
     child = await keys.create_key(caller, scopes=["keys:read"], **own)
@@ -130,15 +139,13 @@ async def test_a_key_creates_another_within_its_own_bounds(keys: Keys) -> None:
 
 async def test_refuses_a_key_more_than_the_key_that_asks(keys: Keys) -> None:
     person = await keys.register()
-    own = {"scopes": ["keys:write"], "expires_in_days": 10, "monthly_credit_limit": 5}
+    own = {"scopes": ["keys:write"], "expires_in_days": 10}
     parent = await keys.create_key(person.identity, **own)
     claimed = person.with_key(parent["id"], "keys:write", "storage:delete")
     more: list[tuple[str, object]] = [
         ("scopes", ["storage:delete"]),
         ("expires_in_days", 11),
         ("expires_in_days", None),
-        ("monthly_credit_limit", 5.0001),
-        ("monthly_credit_limit", None),
     ]
     for field, value in more:
         answer = await keys.call("POST", "/api/keys", claimed, {"name": "n", **own, field: value})

@@ -26,7 +26,7 @@ async def rows(keys: Keys) -> dict[str, list[dict[str, Any]]]:
 async def lived(keys: Keys) -> None:
     """Two users, three keys, one of them revoked."""
     ada, bob = await keys.register(), await keys.register()
-    await keys.create_key(ada.identity, expires_in_days=7, monthly_credit_limit=1.5)
+    await keys.create_key(ada.identity, expires_in_days=7)
     await keys.create_key(bob.identity)
     created = await keys.create_key(ada.identity)
     await keys.call("POST", f"/api/keys/{created['id']}/revoke", ada.identity)

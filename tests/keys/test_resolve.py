@@ -12,9 +12,7 @@ PATH = "/internal/keys/resolve"
 
 async def test_tells_the_gateway_what_a_key_stands_for(keys: Keys, clock: FakeClock) -> None:
     person = await keys.register()
-    created = await keys.create_key(
-        person.identity, scopes=["keys:read"], expires_in_days=1, monthly_credit_limit=0.5
-    )
+    created = await keys.create_key(person.identity, scopes=["keys:read"], expires_in_days=1)
     body = {"key_sha256": key_sha256(created["api_key"])}
     answer = await keys.call("POST", PATH, GATEWAY, body)
     told = answer.json()
@@ -26,7 +24,7 @@ async def test_tells_the_gateway_what_a_key_stands_for(keys: Keys, clock: FakeCl
         "plan": "free",
         "scopes": ["keys:read"],
         "expires_at": created["expires_at"],
-        "monthly_credit_limit_units": 5_000,
+        "monthly_credit_limit_units": None,
         "active": True,
     }
 

@@ -24,7 +24,7 @@ from kernel.http import (
 )
 from kernel.http.api_key_format import DISPLAYED_LENGTH, SECRET_BYTES, api_key_from, key_sha256
 from kernel.identifiers import parsed, shown
-from kernel.money import PLACES, to_credits, to_units
+from kernel.money import PLACES, to_credits
 from kernel.unit import Unit
 from services.keys import read_model
 from services.keys.api.words import Words
@@ -193,6 +193,13 @@ async def _command(
         own = await unit.state(API_KEY, API_KEY.stream_id(caller.key_id))
         creator = Creator(caller.key_id, own)
     days, limit = body.expires_in_days, body.monthly_credit_limit
+    if limit is not None:
+        # A limit on money that nothing holds yet is worse than none: credits will enforce it.
+        raise Invalid(
+            "not_offered",
+            "monthly_credit_limit: not enforced yet, so not accepted; leave it out.",
+            {"field": "monthly_credit_limit"},
+        )
     return CreateKey(
         key_id=key_id,
         user_id=caller.user_id,
@@ -202,7 +209,7 @@ async def _command(
         name=body.name,
         scopes=tuple(dict.fromkeys(scope.value for scope in body.scopes)),
         expires_at=None if days is None else unit.now + timedelta(days=days),
-        monthly_credit_limit_units=None if limit is None else to_units(limit),
+        monthly_credit_limit_units=None,
         created_by=creator,
         at=unit.now,
     )
