@@ -51,5 +51,5 @@ def create_service(
         inbox=Inbox("storage", store, subscriptions()),
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         workers=(worker.run,),
-        resources=(outbound,),
+        resources=(outbound, pictures),
     )

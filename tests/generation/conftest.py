@@ -279,7 +279,7 @@ class Bench:
         """Turn the clock, attend to what is due then, and wait for the answers."""
         self.clock.turn(timedelta(seconds=after_s))
         await self.due.doubt_lost_submits(self.clock.now())
-        begun = await self.jobs.attend_due()
+        begun = await self.jobs.miss_deadlines() + await self.jobs.attend_due()
         await self.jobs.finish(30)
         return begun
 

@@ -306,7 +306,8 @@ async def test_slow_answers_hold_up_neither_the_worker_nor_the_deadlines(bench: 
     bench.provider.on_submit = answer.wait
     assert await bench.jobs.attend_due() == IN_FLIGHT_MAX
     bench.clock.turn(timedelta(seconds=5))
-    assert await asyncio.wait_for(bench.jobs.attend_due(), 30) == 1
+    assert await asyncio.wait_for(bench.jobs.attend_due(), 30) == 0
+    assert await asyncio.wait_for(bench.jobs.miss_deadlines(), 30) == 1
     assert await ending(bench, late) == ("TaskFailed", "deadline_missed")
     answer.set()
     await bench.jobs.finish(30)

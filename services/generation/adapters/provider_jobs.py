@@ -53,6 +53,7 @@ ATTEMPTS_MAX = 3
 LOOKS_MAX = 20_000
 """More than any deadline leaves time for: then a vendor's job that never ends is left alone."""
 POLL_EVERY_S = 1.0
+SWEEP_EVERY_S = 0.5
 FINISH_TIMEOUT_S = 2.0
 LOOK_GROWTH = 1.5
 LOOK_MAX_S = 5.0
@@ -89,11 +90,16 @@ class ProviderJobs:
     async def run(self) -> None:
         """Until cancelled; what is being asked then is given `FINISH_TIMEOUT_S` to end."""
         leases_void = self._sole_owner
+        next_sweep = 0.0
+        clock = asyncio.get_running_loop().time
         try:
             while True:
                 try:
-                    await self._due.doubt_lost_submits(self._now(), all_leases_void=leases_void)
-                    leases_void = False
+                    if clock() >= next_sweep:
+                        await self._due.doubt_lost_submits(self._now(), all_leases_void=leases_void)
+                        leases_void = False
+                        await self.miss_deadlines()
+                        next_sweep = clock() + SWEEP_EVERY_S
                     await self.attend_due()
                     await self._sleep()
                 except (*DATABASE_AWAY, Unavailable, TimeoutError) as error:
@@ -102,22 +108,26 @@ class ProviderJobs:
         finally:
             await self.finish(FINISH_TIMEOUT_S)
 
-    async def attend_due(self) -> int:
-        """Begin what is due now, as far as there is room; how many jobs and deadlines there were.
-
-        Never waits for a provider, so that a slow one can't hold up the deadlines.
-        """
+    async def miss_deadlines(self) -> int:
+        """Fail the tasks whose time is up; how many deadlines there were."""
         deadlines = await self._due.deadlines(self._now())
         for deadline in deadlines:
             with caused_by(Origin(deadline.request_id), SERVICE):
                 await self._miss_deadline(deadline.task_id)
+        return len(deadlines)
+
+    async def attend_due(self) -> int:
+        """Begin what is due now, as far as there is room; how many jobs there were.
+
+        Never waits for a provider, so that a slow one can't hold up the deadlines.
+        """
         room = IN_FLIGHT_MAX - len(self._asking)
         jobs = await self._due.claim(self._now(), room) if room else ()
         for job in jobs:
             task = asyncio.create_task(self._attend(job))
             self._asking.add(task)
             task.add_done_callback(self._answered)
-        return len(deadlines) + len(jobs)
+        return len(jobs)
 
     async def finish(self, timeout_s: float | None = None) -> None:
         """Wait for what is being asked; after the time-out it is dropped, and found again later."""

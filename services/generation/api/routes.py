@@ -57,7 +57,7 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
                     row = await tasks.reserved(task_id, caller.user_id, changed)
             case None:
                 row = await tasks.create(new_id(), body, caller, attempt)
-        return await _creation_answer(tasks, row, attempt)
+        return await _creation_answer(tasks, row, body, attempt)
 
     @router.post("/estimate")
     async def estimate(body: EstimateRequest, _: Caller) -> EstimateBody:
@@ -78,7 +78,7 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
 
 
 async def _creation_answer(
-    tasks: Tasks, row: asyncpg.Record, attempt: Attempt | None
+    tasks: Tasks, row: asyncpg.Record, request: GenerateRequest, attempt: Attempt | None
 ) -> JSONResponse:
     """201 with what is reserved, 402 when the ledger declined, 503 when it was silent."""
     if row["declined"]:
@@ -104,7 +104,7 @@ async def _creation_answer(
     else:
         body = GenerateBody(
             success=True,
-            task=await tasks.body(row),
+            task=await tasks.body_after_creation(row, request),
             credits_reserved=to_credits(row["price_units"]),
         )
         answer = JSONResponse(body.model_dump(mode="json"), 201)

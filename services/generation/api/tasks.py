@@ -174,6 +174,12 @@ class Tasks:
     async def body(self, row: asyncpg.Record) -> TaskBody:
         return (await self.bodies([row]))[0]
 
+    async def body_after_creation(self, row: asyncpg.Record, request: GenerateRequest) -> TaskBody:
+        """The same without reading back what was just said, while nothing more has happened."""
+        if row["stage"] != "queued":
+            return await self.body(row)
+        return task_body(row, asked(request), 0, self.links, self.store.clock.now())
+
     def _creation(
         self,
         task_id: UUID,

@@ -1,9 +1,13 @@
 """Brings one output here and makes it what was asked for; knows no keys, no events, no retries."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +19,7 @@ FETCH_BYTES_MAX: Final = 64 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 60.0
 PICTURES_AT_ONCE_MAX: Final = 2
 """Decoding takes a core and up to a few hundred MB each."""
+PICTURES_NICENESS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,13 @@ class PictureFetcher:
     def __init__(self, outbound: Outbound, folder: Path) -> None:
         self._outbound = outbound
         self._folder = folder
-        self._turn = asyncio.Semaphore(PICTURES_AT_ONCE_MAX)
+        self._threads = ThreadPoolExecutor(
+            PICTURES_AT_ONCE_MAX, thread_name_prefix="pictures", initializer=_yield_to_requests
+        )
+
+    async def aclose(self) -> None:
+        """Begin nothing more; what is being made ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
     async def fetched(
@@ -52,11 +63,16 @@ class PictureFetcher:
             await self._outbound.fetch_to_file(
                 url, received, max_bytes=FETCH_BYTES_MAX, timeout_s=FETCH_TIMEOUT_S
             )
-            async with self._turn:
-                picture = await asyncio.to_thread(_make, received, fitted, small, width, height)
-            yield picture
+            made = partial(_make, received, fitted, small, width, height)
+            yield await asyncio.get_running_loop().run_in_executor(self._threads, made)
         finally:
             _remove(received, fitted, small)
+
+
+def _yield_to_requests() -> None:
+    """Linux keeps a priority for each thread: whoever waits for an answer goes before pictures."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, PICTURES_NICENESS)
 
 
 def _make(
