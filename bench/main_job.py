@@ -118,15 +118,17 @@ async def _generate(product: Product) -> dict[str, Any]:
     """One client, and a fixed rate whatever the answers take; the limit before and after."""
     limit_before = await three_commits(product.dsn)
     with ExitStack() as users:
-        keys = [users.enter_context(new_user(product)).key for _ in range(RATE_USERS + 1)]
+        keys = [users.enter_context(new_user(product)).key for _ in range(RATE_USERS + 2)]
     async with _client(product) as client:
-        await _one_after_another(client, keys[0], 5)  # warms caches; not counted
-        single = await _one_after_another(client, keys[0], SINGLE_REQUESTS)
-        at_rate = await _at_a_rate(client, keys[1:])
+        await _one_at_a_time(client, keys[0], 5)  # warms caches; not counted
+        single = await _one_at_a_time(client, keys[0], SINGLE_REQUESTS)
+        back_to_back = await _back_to_back(client, keys[1], SINGLE_REQUESTS)
+        at_rate = await _at_a_rate(client, keys[2:])
     limit = await three_commits(product.dsn)
     ratio = _spread(single)["p50_ms"] / limit["p50_ms"]
     return {
         "one_client": _spread(single),
+        "back_to_back": _spread(back_to_back),
         f"at_{RATE_PER_S}_per_s": _spread(at_rate),
         "limit_three_commits": limit,
         "limit_three_commits_before": limit_before,
@@ -134,7 +136,17 @@ async def _generate(product: Product) -> dict[str, Any]:
     }
 
 
-async def _one_after_another(client: httpx.AsyncClient, key: str, count: int) -> list[Answer]:
+async def _one_at_a_time(client: httpx.AsyncClient, key: str, count: int) -> list[Answer]:
+    """Each is asked when the task before it has ended, so that nothing else is being done."""
+    answers = []
+    for _ in range(count):
+        answers.append(answer := await _ask(client, key, "[[sim:canned]] alone"))
+        await client.get(f"{V2}/tasks/{answer.task_id}/wait", headers={"X-API-Key": key})
+    return answers
+
+
+async def _back_to_back(client: httpx.AsyncClient, key: str, count: int) -> list[Answer]:
+    """Each is asked when the one before it is answered: the pictures of all are made meanwhile."""
     return [await _ask(client, key, "[[sim:canned]] alone") for _ in range(count)]
 
 

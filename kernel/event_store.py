@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from contracts.envelope import Envelope, PublicEvent
 from kernel.clock import Clock, new_id
@@ -192,17 +193,17 @@ class EventStore:
             [stream_id for stream_id, _ in moved],
             [head.expected for _, head in moved],
             [head.version for _, head in moved],
-            [self.codec.encode_state(head.aggregate, head.state) for _, head in moved],
+            [_json(self.codec.encode_state(head.aggregate, head.state)) for _, head in moved],
             [item.event_id for item in recorded],
             [item.stream_id for item in recorded],
             [item.version for item in recorded],
             [type(item.event).__name__ for item in recorded],
             [self.codec.schema_version(item.event) for item in recorded],
-            [self.codec.encode(item.event) for item in recorded],
-            [_metadata(item.origin) for item in recorded],
+            [_json(self.codec.encode(item.event)) for item in recorded],
+            [_json(_metadata(item.origin)) for item in recorded],
             unit.now,
             [envelope.id for envelope in envelopes],
-            [envelope.model_dump(mode="json") for envelope in envelopes],
+            [envelope.model_dump_json() for envelope in envelopes],
             self.owner,
             OUTBOX_LEASE,
             heard.consumer if heard else None,
@@ -240,6 +241,10 @@ class EventStore:
     def _any_hot(self, heads: Iterable[str]) -> bool:
         now = monotonic()
         return any(self._hot.get(stream_id, 0.0) > now for stream_id in heads)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _metadata(origin: Origin) -> dict[str, str | None]:

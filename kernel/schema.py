@@ -119,15 +119,16 @@ def _append(schema: str) -> str:
     """The whole write side in one call: heads checked and moved, inbox, events, outbox.
 
     `heads` are applied in the given order (callers sort it, so that two commands over the same
-    streams can't wait for each other).
+    streams can't wait for each other). JSON comes as text: for `jsonb[]` asyncpg would ask the
+    server what that is, on each new connection.
     """
     return f"""
     CREATE FUNCTION {schema}.append(
-        head_ids text[], head_expected integer[], head_versions integer[], head_states jsonb[],
+        head_ids text[], head_expected integer[], head_versions integer[], head_states text[],
         event_ids uuid[], event_streams text[], event_versions integer[], event_types text[],
-        event_schemas integer[], event_data jsonb[], event_metadata jsonb[],
+        event_schemas integer[], event_data text[], event_metadata text[],
         event_time timestamptz,
-        outbox_ids uuid[], outbox_envelopes jsonb[], outbox_owner uuid, outbox_lease interval,
+        outbox_ids uuid[], outbox_envelopes text[], outbox_owner uuid, outbox_lease interval,
         inbox_consumer text, inbox_messages uuid[]
     ) RETURNS void LANGUAGE plpgsql AS $$
     DECLARE
@@ -149,10 +150,11 @@ def _append(schema: str) -> str:
         FOR i IN 1 .. coalesce(array_length(head_ids, 1), 0) LOOP
             IF head_expected[i] = 0 THEN
                 INSERT INTO {schema}.streams (stream_id, version, state)
-                    VALUES (head_ids[i], head_versions[i], head_states[i])
+                    VALUES (head_ids[i], head_versions[i], head_states[i]::jsonb)
                     ON CONFLICT DO NOTHING;
             ELSE
-                UPDATE {schema}.streams SET version = head_versions[i], state = head_states[i]
+                UPDATE {schema}.streams
+                    SET version = head_versions[i], state = head_states[i]::jsonb
                     WHERE stream_id = head_ids[i] AND version = head_expected[i];
             END IF;
             IF NOT FOUND THEN
@@ -161,13 +163,14 @@ def _append(schema: str) -> str:
         END LOOP;
         INSERT INTO {schema}.events
             (event_id, stream_id, version, type, schema_version, data, metadata, recorded_at)
-            SELECT e.id, e.stream, e.version, e.type, e.schema, e.data, e.metadata, event_time
+            SELECT e.id, e.stream, e.version, e.type, e.schema, e.data::jsonb, e.metadata::jsonb,
+                event_time
             FROM unnest(event_ids, event_streams, event_versions, event_types, event_schemas,
                         event_data, event_metadata) WITH ORDINALITY
                  AS e (id, stream, version, type, schema, data, metadata, nth)
             ORDER BY e.nth;
         INSERT INTO {schema}.outbox (event_id, owner, lease_until, envelope)
-            SELECT o.id, outbox_owner, clock_timestamp() + outbox_lease, o.envelope
+            SELECT o.id, outbox_owner, clock_timestamp() + outbox_lease, o.envelope::jsonb
             FROM unnest(outbox_ids, outbox_envelopes) WITH ORDINALITY AS o (id, envelope, nth)
             ORDER BY o.nth;
     END $$"""

@@ -24,7 +24,9 @@ Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 Statement: TypeAlias = tuple[ClauseElement, Mapping[str, Any]]
 """A Core statement and the values of its parameters."""
 
-POOL_SIZE_MAX = 20
+POOL_SIZE_MIN = 4
+POOL_SIZE_MAX = 12
+"""A connection costs tens of ms to make (SCRAM), and two processors keep few of them busy."""
 COMPILED_STATEMENTS_MAX = 1_024
 COMMAND_TIMEOUT_S = 30.0
 IDLE_IN_TRANSACTION_MS = "10000"
@@ -136,13 +138,14 @@ class Database:
         """Open the pool (at most `POOL_SIZE_MAX` connections, `COMMAND_TIMEOUT_S` a command)."""
         pool = await asyncpg.create_pool(
             dsn,
-            min_size=1,
+            min_size=POOL_SIZE_MIN,
             max_size=POOL_SIZE_MAX,
             init=_prepare_connection,
             reset=_keep_as_it_is,
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings={
                 "application_name": application,
+                "jit": "off",  # every statement is short
                 "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
             },
         )

@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kernel.projections import verify
 from services.credits.app import AGGREGATES as CREDITS
@@ -67,6 +69,25 @@ async def test_mischief_on_the_bus_changes_neither_how_tasks_end_nor_what_they_c
         assert await together.balance() == Balance(GRANT_UNITS, 3 * HD_UNITS, 0)
         assert together.vendor.prompts.count("makes") == 1
         assert together.vendor.prompts.count("makes two") == 2
+        await all_adds_up(together)
+
+
+@settings(
+    max_examples=6,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(seed=st.integers(0, 2**32 - 1), copies=st.integers(1, 3))
+async def test_whatever_is_repeated_and_swapped_a_task_ends_the_same(
+    start: Start, seed: int, copies: int
+) -> None:
+    async with start(seed=seed, copies=copies) as together:
+        await together.register()
+        created = (await together.create("makes", **HD)).json()["task"]["id"]
+        await ended_and_quiet(together)
+        assert (await together.stages())[created] == "completed"
+        assert await together.balance() == Balance(GRANT_UNITS, HD_UNITS, 0)
         await all_adds_up(together)
 
 
