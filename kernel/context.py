@@ -43,10 +43,11 @@ def caused_by(origin: Origin, service: str) -> Iterator[None]:
     """Everything inside is on behalf of `origin`, in `service`: events, messages and log lines
     say so."""
     token = _CURRENT.set(origin)
+    words = {"request_id": origin.correlation_id, "service": service}
+    if origin.traceparent is not None:
+        words["trace_id"] = origin.traceparent.split("-")[1]
     try:
-        with structlog.contextvars.bound_contextvars(
-            request_id=origin.correlation_id, service=service
-        ):
+        with structlog.contextvars.bound_contextvars(**words):
             yield
     finally:
         _CURRENT.reset(token)

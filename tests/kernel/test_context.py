@@ -89,3 +89,9 @@ def test_no_text_of_a_client_can_break_a_header_or_a_log_line(text: str) -> None
     assert made.correlation_id.isascii()
     assert made.correlation_id.isprintable()
     assert made.traceparent is None
+
+
+def test_log_lines_carry_the_trace_of_a_traced_request() -> None:
+    with caused_by(Origin("request-1", None, TRACEPARENT), "test"):
+        bound = structlog.contextvars.get_contextvars()
+    assert bound["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
