@@ -1,7 +1,6 @@
 """The event store over each PostgreSQL found: one transaction, versions, append-only, conflicts."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -10,41 +9,11 @@ import pytest
 from kernel.clock import new_id
 from kernel.errors import Rejected
 from kernel.event_store import AlreadyHandled, EventStore, Heard
-from kernel.messages import Aggregate, Decider
+from kernel.messages import Aggregate
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Unit
-
-SCHEMA = "credits"
-
-
-@dataclass(frozen=True)
-class Added:
-    amount: int
-    total_after: int
-
-
-@dataclass(frozen=True)
-class Add:
-    amount: int
-    total_max: int = 1_000
-
-
-@dataclass(frozen=True)
-class Total:
-    amount: int = 0
-
-
-def _decide(command: Add, state: Total) -> list[Added]:
-    if state.amount + command.amount > command.total_max:
-        raise Rejected("too_much", "Enough.")
-    return [Added(command.amount, state.amount + command.amount)] if command.amount else []
-
-
-TOTAL: Aggregate[Added, Total] = Aggregate(
-    "total", Total, Total, lambda _, event: Total(event.total_after), (Added,)
-)
-ADDING: Decider[Add, Added, Total] = Decider(TOTAL, _decide)
+from tests.kernel.totals import ADDING, SCHEMA, TOTAL, Add, Added, Total
 
 
 @pytest.fixture

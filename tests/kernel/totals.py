@@ -41,7 +41,7 @@ class Total:
 def _decide(command: Add, state: Total) -> list[Added]:
     if state.amount + command.amount > command.total_max:
         raise Rejected("too_much", "Enough.")
-    return [Added(command.amount, state.amount + command.amount)]
+    return [Added(command.amount, state.amount + command.amount)] if command.amount else []
 
 
 TOTAL: Aggregate[Added, Total] = Aggregate(
