@@ -10,8 +10,6 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from contracts.envelope import PublicEvent
 
-UNITS_PER_CREDIT = 10_000
-
 
 class AccountOpened(PublicEvent):
     owner: ClassVar[str] = "credits"

@@ -80,12 +80,6 @@ def render(
     return text, [parameters.get(name, defaults.get(name)) for name in names]
 
 
-async def execute(connection: Connection, statement: ClauseElement, **parameters: Any) -> str:
-    """Run `statement`; returns PostgreSQL's command tag (`UPDATE 1`)."""
-    text, values = render(statement, parameters)
-    return await connection.execute(text, *values)
-
-
 async def fetch(
     connection: Connection, statement: ClauseElement, **parameters: Any
 ) -> list[asyncpg.Record]:
@@ -168,10 +162,6 @@ class Database:
     async def fetch_row(self, statement: ClauseElement, **parameters: Any) -> asyncpg.Record | None:
         async with self.connection() as connection:
             return await fetch_row(connection, statement, **parameters)
-
-    async def execute(self, statement: ClauseElement, **parameters: Any) -> str:
-        async with self.connection() as connection:
-            return await execute(connection, statement, **parameters)
 
     async def answers(self) -> bool:
         """Whether the server answers right now; for `/readyz`."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from contracts.envelope import Envelope, PublicEvent
 from kernel.clock import SystemClock, new_id
@@ -78,8 +78,3 @@ def envelope_of(
         time=datetime(2026, 1, 1, tzinfo=UTC),
         correlation_id=correlation_id,
     )
-
-
-def folded(decider: Decider[Any, E, S], events: Sequence[E]) -> S:
-    """The state after `events`."""
-    return decider.aggregate.fold(events)

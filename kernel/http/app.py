@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kernel.context import caused_by, current_origin, origin_of_request
+from kernel.context import caused_by, origin_of_request
 from kernel.errors import Error, UnsupportedMedia
 from kernel.http.identity import InternalTokens
 from kernel.sql import DATABASE_LOST
@@ -178,6 +178,3 @@ async def _render_http(_: Request, error: Exception) -> Response:
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
-
-
-__all__ = ["OriginMiddleware", "create_app", "current_origin", "problem"]

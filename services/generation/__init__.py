@@ -2,5 +2,6 @@
 
 It hears CreditsReserved and CreditsDeclined (the task may start, or has failed), OutputStored and
 OutputRejected (an output is kept, or can't be). It says TaskCreated, TaskStarted, OutputProduced,
-TaskCompleted, TaskFailed and TaskCancelled, and broadcasts TaskChanged and TaskProgressed.
+TaskCompleted, TaskFailed and TaskCancelled, and broadcasts TaskChanged. TaskProgressed is declared
+for the event stream to come; until then progress is read with the task.
 """
