@@ -37,6 +37,7 @@ RETRY_LEASE = timedelta(seconds=60)
 POLL_EVERY_S = 1.0
 ERROR_LENGTH_MAX = 500
 MAINTAIN_EVERY_S = 3_600.0
+CRASHED = "its consumers died of it"
 
 _log = structlog.get_logger(__name__)
 
@@ -93,6 +94,25 @@ class Inbox:
                 task = asyncio.create_task(self._try_soon(envelope))
                 self._trying_soon.add(task)
                 task.add_done_callback(self._trying_soon.discard)
+
+    async def park(self, envelope: Envelope) -> None:
+        """Record the message as a dead letter, unhandled: whoever handled it died of it again and
+        again. One that is done stays done. Raises when it could not be recorded."""
+        if self._is_too_old(envelope.id):
+            return
+        _log.error("message_parked", message_type=envelope.type, error=CRASHED)
+        async with self._store.database.connection() as connection:
+            await connection.execute(
+                f"INSERT INTO {self._store.schema}.inbox AS known"
+                " (consumer, message_id, state, attempts, envelope, error)"
+                " VALUES ($1, $2, 'parked', 1, $3, $4)"
+                " ON CONFLICT (consumer, message_id) DO UPDATE SET state = 'parked', due_at = NULL,"
+                " error = $4, updated_at = clock_timestamp() WHERE known.state = 'retry'",
+                self.consumer,
+                envelope.id,
+                envelope.model_dump(mode="json"),
+                CRASHED,
+            )
 
     async def run(self) -> None:
         """Retry what is due, and keep the partitions, until cancelled."""

@@ -27,6 +27,8 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 RENEW_EVERY_S = OUTBOX_LEASE.total_seconds() / 3
 BEHIND_AFTER_S = 30.0
+AWAY_AFTER_S = 1.0
+"""A bus that comes back sooner is waited for."""
 
 _log = structlog.get_logger(__name__)
 
@@ -67,8 +69,12 @@ class Publisher:
 
     @property
     def behind(self) -> bool:
-        """Whether new work should be refused for now."""
-        return len(self._since) >= PENDING_MAX or self.oldest_age_s() > self._behind_after_s
+        """Whether new work should be refused for now: nobody would hear of it in time."""
+        return (
+            len(self._since) >= PENDING_MAX
+            or self.oldest_age_s() > self._behind_after_s
+            or self._bus.away_s() > AWAY_AFTER_S
+        )
 
     async def run(self) -> None:
         """Publish until cancelled."""

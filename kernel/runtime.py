@@ -1,6 +1,7 @@
 """The process: serves the apps, starts services, and ends them so that nothing in flight is lost.
 
-Ending: unready, stop accepting, end waits and workers, flush the outboxes, close pools. What runs
+Ending: unready, stop accepting, end waits and workers, hear nothing more, flush the outboxes, close
+pools. What runs
 under this (an embedded PostgreSQL) ends after it.
 """
 
@@ -24,6 +25,7 @@ from kernel.settings import WrongSettings
 
 ACCEPT_END_TIMEOUT_S = 1
 BACKLOG = 2_048
+QUIET_PORTS = range(20_000, 32_000)
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +56,20 @@ def bind(host: str, port: int) -> socket.socket:
         raise
     bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return bound
+
+
+def quiet_port(start: int = 0) -> int:
+    """A free loopback port that stays free: below those that systems give to outgoing connections,
+    so that nobody takes it by chance while its server is down. The search begins at `start`.
+
+    Raises OSError when there is none.
+    """
+    for offset in range(len(QUIET_PORTS)):
+        port = QUIET_PORTS[(start + offset) % len(QUIET_PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 @contextlib.contextmanager
@@ -120,6 +136,7 @@ class Runtime:
         try:
             for service in self._services:
                 await service.start(self._bus, self._fail)
+            await self._bus.start()
             for server, endpoint in zip(servers, self._endpoints, strict=True):
                 serving.append(asyncio.create_task(self._serve(server, endpoint)))
             while not all(server.started for server in servers):
@@ -163,10 +180,11 @@ class Runtime:
         for service in self._services:
             if service.waiters is not None:
                 service.waiters.end()
-        for server in servers[:1]:  # the gateway; vendors played beside it stay until the end
+        for server in servers[:1]:  # the edge; what is served beside it stays until the end
             server.should_exit = True
         await asyncio.gather(*serving[:1], return_exceptions=True)
         await asyncio.gather(*(service.quiesce() for service in self._services))
+        await self._bus.quiesce()
         if not self._failed:  # after a fault, what is unsaid stays in its outbox
             await asyncio.gather(*(service.flush() for service in self._services))
         await self._bus.stop()

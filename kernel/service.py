@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import structlog
 from starlette.types import ASGIApp
 
 from kernel.bus import Bus
-from kernel.clock import Clock
+from kernel.clock import Clock, SystemClock
 from kernel.encryption import Encryption
 from kernel.event_store import EventStore
 from kernel.http.identity import InternalTokens
@@ -18,6 +18,7 @@ from kernel.inbox import Inbox
 from kernel.links import MediaLinks
 from kernel.outbox import Publisher
 from kernel.projections import ReadModel, ensure
+from kernel.secrets import Secrets
 from kernel.sql import Database
 from kernel.waiting import Waiters
 
@@ -33,23 +34,60 @@ class Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Platform:
-    """What a process offers its services. `sole_owner`: no other process shares the database."""
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What a process offers to a service that has no tables.
 
-    database: Database
+    `sole_owner`: no other process shares the database. `vendors_url`: where vendors that have no
+    key are played.
+    """
+
     bus: Bus
     clock: Clock
     encryption: Encryption
     internal_tokens: InternalTokens
     links: MediaLinks
     public_base_url: str
+    vendors_url: str | None = None
     sole_owner: bool = False
+
+    @classmethod
+    def of(
+        cls, secrets: Secrets, bus: Bus, public_base_url: str, vendors_url: str | None = None
+    ) -> "Ground":
+        """Of a process that shares its database. All processes of one system have the same
+        secrets, so each reads the tokens and opens the links of the others."""
+        clock = SystemClock()
+        encryption = Encryption(secrets.master_keys)
+        return cls(
+            bus=bus,
+            clock=clock,
+            encryption=encryption,
+            internal_tokens=InternalTokens(encryption.derived_secret("internal"), clock),
+            links=MediaLinks(encryption.derived_secret("links"), public_base_url),
+            public_base_url=public_base_url,
+            vendors_url=vendors_url,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform(Ground):
+    """The same with a database, for services that remember."""
+
+    database: Database
+
+    @classmethod
+    def on(cls, ground: Ground, database: Database, *, sole_owner: bool = False) -> "Platform":
+        parts = {part.name: getattr(ground, part.name) for part in fields(ground)}
+        return cls(**parts | {"database": database, "sole_owner": sole_owner})
 
 
 @dataclass
 class Service:
-    """One service in this process, started and ended in the order that loses nothing."""
+    """One service in this process, started and ended in the order that loses nothing.
+
+    `prepare` is run before anything else of it, and must end; `workers` run all the time.
+    """
 
     name: str
     app: ASGIApp | None = None
@@ -58,6 +96,7 @@ class Service:
     inbox: Inbox | None = None
     publisher: Publisher | None = None
     waiters: Waiters | None = None
+    prepare: Sequence[Callable[[], Awaitable[object]]] = ()
     workers: Sequence[Worker] = ()
     resources: Sequence[Closable] = ()
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -68,9 +107,11 @@ class Service:
         if self.store is not None and self.read_model is not None:
             async with self.store.database.connection() as connection:
                 await ensure(connection, self.read_model)
+        for step in self.prepare:
+            await step()
         if self.inbox is not None:
             await self.inbox.maintain()
-            bus.subscribe(self.name, self.inbox.receive)
+            bus.subscribe(self.name, self.inbox.receive, self.inbox.park)
             self._tasks.append(self._spawn(self.inbox.run, failed))
         if self.publisher is not None:
             self._tasks.append(self._spawn(self.publisher.run, failed))

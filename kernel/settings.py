@@ -41,7 +41,23 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, validation_alias=AliasChoices("DATABASE_URL", "SUPABASE_DB_URL")
     )
+    database_connections_max: int = Field(
+        12, ge=2, le=200, validation_alias="SMARTSPEC_DATABASE_CONNECTIONS_MAX"
+    )
+    """Of each process. A connection costs tens of ms to make (SCRAM), and two processors keep few
+    of them busy."""
+    rabbitmq_url: str | None = Field(
+        None, validation_alias="RABBITMQ_URL", pattern=r"^amqps?://[^\s]+$"
+    )
+    queue_prefix: str = Field(
+        "", validation_alias="SMARTSPEC_QUEUE_PREFIX", pattern=r"^[a-zA-Z0-9._-]{0,100}$"
+    )
+    """Before every name on the broker, so that several systems can share one."""
     home: Path = Field(Path(".smartspec"), validation_alias="SMARTSPEC_HOME")
+    simulator_url: str | None = Field(
+        None, validation_alias="SIMULATOR_URL", pattern=r"^https?://[^/\s]+$"
+    )
+    """Where vendors that have no key are played, when not in this process."""
     sandbox: bool | None = Field(default=None, validation_alias="SMARTSPEC_SANDBOX")
     host: str = Field("127.0.0.1", validation_alias="HOST")
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")

@@ -6,13 +6,14 @@ every table is schema-qualified, nothing relies on `search_path`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
 import orjson
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
@@ -20,13 +21,14 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
 
+T = TypeVar("T")
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 Statement: TypeAlias = tuple[ClauseElement, Mapping[str, Any]]
 """A Core statement and the values of its parameters."""
 
 POOL_SIZE_MIN = 4
 POOL_SIZE_MAX = 12
-"""A connection costs tens of ms to make (SCRAM), and two processors keep few of them busy."""
+AGAIN_AFTER_S = 0.5
 COMPILED_STATEMENTS_MAX = 1_024
 COMMAND_TIMEOUT_S = 30.0
 IDLE_IN_TRANSACTION_MS = "10000"
@@ -44,6 +46,7 @@ DATABASE_LOST = (
 DATABASE_AWAY = (OSError, *DATABASE_LOST)
 """The same for a loop that does nothing but ask the server: any fault of the network counts."""
 
+_log = structlog.get_logger(__name__)
 _DIALECT = asyncpg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
@@ -121,6 +124,16 @@ async def _keep_as_it_is(_: asyncpg.Connection) -> None:
     """No session state is ever set here, so a released connection needs no round trip to reset."""
 
 
+async def until_there(ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` returns, asked again while the server is away: a service may start first."""
+    while True:
+        try:
+            return await ask()
+        except DATABASE_AWAY as error:
+            _log.warning("database_not_there_yet", error=type(error).__name__)
+            await asyncio.sleep(AGAIN_AFTER_S)
+
+
 class Database:
     """One PostgreSQL database, one asyncpg pool in this process."""
 
@@ -128,12 +141,14 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def connect(cls, dsn: str, *, application: str = "smartspec") -> "Database":
-        """Open the pool (at most `POOL_SIZE_MAX` connections, `COMMAND_TIMEOUT_S` a command)."""
+    async def connect(
+        cls, dsn: str, *, application: str = "smartspec", connections_max: int = POOL_SIZE_MAX
+    ) -> "Database":
+        """Open the pool (at most `connections_max`, `COMMAND_TIMEOUT_S` a command)."""
         pool = await asyncpg.create_pool(
             dsn,
-            min_size=POOL_SIZE_MIN,
-            max_size=POOL_SIZE_MAX,
+            min_size=min(POOL_SIZE_MIN, connections_max),
+            max_size=connections_max,
             init=_prepare_connection,
             reset=_keep_as_it_is,
             command_timeout=COMMAND_TIMEOUT_S,

@@ -53,12 +53,16 @@ class Waiters:
         for event in self._by_id.get(identity, ()):
             event.set()
 
-    def end(self) -> None:
-        """Wake everyone; each answers with what it reads now. For shutting down."""
-        self._ending = True
+    def wake_all(self) -> None:
+        """Changes may have been missed: everyone reads again."""
         for events in self._by_id.values():
             for event in events:
                 event.set()
+
+    def end(self) -> None:
+        """Wake everyone; each answers with what it reads now. For shutting down."""
+        self._ending = True
+        self.wake_all()
 
     @contextmanager
     def subscribed(self, identity: UUID) -> Iterator[asyncio.Event]:

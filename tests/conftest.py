@@ -24,6 +24,10 @@ from kernel.migrations import migrate
 from kernel.service import Platform
 from kernel.sql import Database
 from kernel.testing import FakeClock
+from tests import rabbitmq
+from tests.rabbitmq import queue_prefix, rabbitmq_url
+
+__all__ = ["queue_prefix", "rabbitmq_url"]
 
 ROOT = Path(__file__).parents[1]
 SERVERS = ("embedded", "local")
@@ -57,6 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
         dsns["local"] = local
     elif os.environ.get("REQUIRE_SERVICES") == "1":
         raise pytest.UsageError(f"REQUIRE_SERVICES=1, but no PostgreSQL answers at {local}")
+    broker = os.environ.get("TEST_RABBITMQ_URL", rabbitmq.LOCAL_URL)
+    if asyncio.run(rabbitmq.answers(broker)):
+        os.environ[rabbitmq.VARIABLE] = broker
+    elif os.environ.get("REQUIRE_SERVICES") == "1":
+        raise pytest.UsageError("REQUIRE_SERVICES=1, but no RabbitMQ answers; TEST_RABBITMQ_URL")
     template = f"smartspec_template_{new_id().hex}"
     for server, dsn in dsns.items():
         asyncio.run(_make_template(dsn, template))
@@ -79,6 +88,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for server in SERVERS:
         found = "tested" if os.environ.get(_variable(server)) else "not found"
         terminalreporter.write_line(f"PostgreSQL {server}: {found}")
+    found = "tested" if os.environ.get(rabbitmq.VARIABLE) else "not found"
+    terminalreporter.write_line(f"RabbitMQ: {found}")
 
 
 async def _reachable(dsn: str) -> bool:

@@ -6,13 +6,15 @@ for one; it knows no password and no session record.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 import jwt
+from pydantic import Field
 
 from kernel.clock import Clock
 from kernel.errors import Unauthenticated
+from kernel.settings import Settings
 
 ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 ISSUER: Final = "smartspec"
@@ -35,6 +37,15 @@ class AccessClaims:
     session_id: UUID
 
 
+class AccessTokenSettings(Settings):
+    """What whoever mints or reads access tokens takes from the environment."""
+
+    jwt_algorithm: str = Field(
+        "HS256", validation_alias="JWT_ALGORITHM", pattern=r"^HS(256|384|512)$"
+    )
+    jwt_expire_minutes: int = Field(30, validation_alias="JWT_EXPIRE_MINUTES", ge=1, le=1_440)
+
+
 class AccessTokens:
     """Mints and reads access tokens of one algorithm, one secret and one `lifetime`."""
 
@@ -50,6 +61,11 @@ class AccessTokens:
         self._algorithm = algorithm
         self._clock = clock
         self.lifetime = lifetime
+
+    @classmethod
+    def of(cls, settings: AccessTokenSettings, secret: str, clock: Clock) -> Self:
+        lifetime = timedelta(minutes=settings.jwt_expire_minutes)
+        return cls(secret, settings.jwt_algorithm, lifetime, clock)
 
     def mint(self, claims: AccessClaims) -> str:
         """A token that says `claims`, valid from now for `lifetime` (whole seconds, down)."""

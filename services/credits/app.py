@@ -5,7 +5,9 @@ from kernel.http import create_app
 from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.projections import History
+from kernel.secrets import Secrets
 from kernel.service import Platform, Service
+from kernel.settings import read_settings
 from services.credits.api import routes
 from services.credits.domain import ACCOUNT, HOLD
 from services.credits.inbox import subscriptions
@@ -16,6 +18,11 @@ from services.credits.settings import CreditsSettings
 SCHEMA = "credits"
 AGGREGATES = (ACCOUNT, HOLD)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+
+def compose(platform: Platform, _: Secrets) -> Service:
+    """This service by the environment's settings."""
+    return create_service(read_settings(CreditsSettings), platform)
 
 
 def create_service(settings: CreditsSettings, platform: Platform) -> Service:

@@ -9,7 +9,9 @@ from kernel.http import Idempotency, create_app
 from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.projections import History
+from kernel.secrets import Secrets
 from kernel.service import Platform, Service
+from kernel.settings import read_settings
 from kernel.waiting import Turns, Waiters
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
@@ -30,6 +32,12 @@ HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 SANDBOX_KEY = "sandbox"
 CREATIONS_AT_ONCE_MAX = 24
 CREATION_TURN_TIMEOUT_S = 10.0
+
+
+def compose(platform: Platform, _: Secrets) -> Service:
+    """This service by the environment's settings."""
+    settings = read_settings(GenerationSettings)
+    return create_service(settings, platform, configured_providers(settings, platform.vendors_url))
 
 
 def configured_providers(

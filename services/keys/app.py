@@ -1,5 +1,6 @@
 """Composition root of keys."""
 
+from functools import partial
 from uuid import UUID
 
 from kernel.errors import Rejected
@@ -8,7 +9,9 @@ from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
 from kernel.outbox import Publisher
 from kernel.projections import History
+from kernel.secrets import Secrets
 from kernel.service import Platform, Service
+from kernel.settings import read_settings
 from services.keys.adapters import Passwords, Users
 from services.keys.api import account_routes, api_key_routes, resolve_routes
 from services.keys.domain import AGGREGATES, Role
@@ -17,7 +20,19 @@ from services.keys.read_model import READ_MODEL, project
 from services.keys.settings import KeysSettings
 
 SCHEMA = "keys"
+ADMIN_EMAIL = "admin@smartspec.local"
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+
+def compose(platform: Platform, secrets: Secrets) -> Service:
+    """This service by the environment's settings; a sandbox gets an admin."""
+    settings = read_settings(KeysSettings)
+    tokens = AccessTokens.of(settings, secrets.jwt_secret, platform.clock)
+    service = create_service(settings, platform, tokens)
+    if platform.vendors_url is not None:
+        admin = partial(ensure_admin, service, platform, ADMIN_EMAIL, secrets.admin_password)
+        service.prepare = (admin,)
+    return service
 
 
 def create_service(

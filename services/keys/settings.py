@@ -2,14 +2,10 @@
 
 from pydantic import Field
 
-from kernel.settings import Settings
+from kernel.http.access_tokens import AccessTokenSettings
 
 
-class KeysSettings(Settings):
-    jwt_algorithm: str = Field(
-        "HS256", validation_alias="JWT_ALGORITHM", pattern=r"^HS(256|384|512)$"
-    )
-    jwt_expire_minutes: int = Field(30, validation_alias="JWT_EXPIRE_MINUTES", ge=1, le=1_440)
+class KeysSettings(AccessTokenSettings):
     password_hashes_at_once_max: int = Field(
         4, validation_alias="PASSWORD_HASHES_AT_ONCE_MAX", ge=1, le=64
     )

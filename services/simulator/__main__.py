@@ -1,18 +1,27 @@
-"""`python -m services.simulator`: the vendors alone, on SIMULATOR_HOST and SIMULATOR_PORT."""
+"""python -m services.simulator: the vendors, played by a process of its own."""
 
-import uvicorn
+import sys
 
+from kernel.bus import MemoryBus
 from kernel.clock import SystemClock
+from kernel.runtime import Endpoint, Runtime, bind
 from kernel.settings import read_settings
+from kernel.standalone import run_app
 from services.simulator.app import create_app
 from services.simulator.settings import SimulatorSettings
 
 
-def main() -> None:
+def main() -> int:
     settings = read_settings(SimulatorSettings)
-    app = create_app(settings, SystemClock())
-    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False)
+
+    def runtime() -> Runtime:
+        app = create_app(settings, SystemClock())
+        return Runtime(
+            [], MemoryBus(), [Endpoint("simulator", app, bind(settings.host, settings.port))]
+        )
+
+    return run_app(runtime)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

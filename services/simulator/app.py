@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from kernel.clock import Clock
 from services.simulator.adapters.files import ResultFiles
@@ -43,7 +46,11 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
         finally:
             await studio.stop()
 
+    async def ready(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ready")
+
     routes = [
+        Route("/readyz", ready),
         *Kie(settings, studio, journal, stage).routes(),
         *Results(journal, files).routes(),
         *Controls(settings, studio, journal, stage).routes(),

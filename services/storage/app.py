@@ -6,7 +6,9 @@ from kernel.inbox import Inbox
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
+from kernel.secrets import Secrets
 from kernel.service import Platform, Service
+from kernel.settings import read_settings
 from services.storage.adapters.fetching import PictureFetcher
 from services.storage.adapters.objects import LocalObjectStore
 from services.storage.adapters.worker import OutputWorker
@@ -20,6 +22,13 @@ from services.storage.settings import StorageSettings
 SCHEMA = "storage"
 AGGREGATES = (OUTPUT,)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+
+def compose(platform: Platform, _: Secrets) -> Service:
+    """This service by the environment's settings."""
+    played = platform.vendors_url
+    origins = frozenset() if played is None else frozenset({played})
+    return create_service(read_settings(StorageSettings), platform, allowed_origins=origins)
 
 
 def create_service(

@@ -195,8 +195,8 @@ async def generation_on(
         "generation", service.store, subscriptions(read_catalogue()), tries_after_s=()
     )
     ledger = ScriptedLedger(service.inbox)
-    platform.bus.subscribe("credits", ledger.receive)
-    platform.bus.subscribe("storage", _hear_nothing)
+    platform.bus.subscribe("credits", ledger.receive, _hear_nothing)
+    platform.bus.subscribe("storage", _hear_nothing, _hear_nothing)
     died: list[str] = []
     await service.start(platform.bus, died.append)
     transport = httpx.ASGITransport(service.app)

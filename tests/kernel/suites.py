@@ -27,35 +27,48 @@ class Recorder:
         self.got.append(envelope)
 
 
+async def never(envelope: Envelope) -> None:
+    raise AssertionError(f"{envelope.type} has killed nobody, and is not to be parked")
+
+
 class BusSuite:
-    async def begin(self, bus: Bus) -> None:
-        """Called when all have subscribed: an implementation that must connect does so here."""
+    async def join(self, bus: Bus, consumer: Recorder) -> None:
+        """Credits begins to hear, when others do already."""
+        bus.subscribe("credits", consumer, never)
 
     async def test_a_consumer_that_the_contract_names_gets_the_message(self, bus: Bus) -> None:
         credits_inbox, other = Recorder(), Recorder()
-        bus.subscribe("credits", credits_inbox)
-        bus.subscribe("storage", other)
-        await self.begin(bus)
+        bus.subscribe("credits", credits_inbox, never)
+        bus.subscribe("storage", other, never)
+        await bus.start()
         message = registration()
         await bus.publish(message)
         await eventually(lambda: credits_inbox.got == [message])
         assert other.got == []
 
     async def test_a_message_that_no_contract_sends_anywhere_is_confirmed(self, bus: Bus) -> None:
-        await self.begin(bus)
+        await bus.start()
         await bus.publish(release())
 
-    async def test_a_message_whose_consumer_is_missing_stays_with_its_publisher(
-        self, bus: Bus
-    ) -> None:
-        await self.begin(bus)
-        with pytest.raises(Unroutable):
-            await bus.publish(registration())
+    async def test_a_message_waits_for_a_consumer_that_comes_later(self, bus: Bus) -> None:
+        """With its publisher, or on the broker."""
+        consumer, message = Recorder(), registration()
+        bus.subscribe("storage", Recorder(), never)
+        await bus.start()
+        refused = False
+        try:
+            await bus.publish(message)
+        except Unroutable:
+            refused = True
+        await self.join(bus, consumer)
+        if refused:
+            await bus.publish(message)
+        await eventually(lambda: consumer.got == [message])
 
     async def test_a_message_published_again_is_delivered_again(self, bus: Bus) -> None:
         consumer = Recorder()
-        bus.subscribe("credits", consumer)
-        await self.begin(bus)
+        bus.subscribe("credits", consumer, never)
+        await bus.start()
         message = registration()
         await bus.publish(message)
         await bus.publish(message)
@@ -63,8 +76,8 @@ class BusSuite:
 
     async def test_what_could_not_be_recorded_comes_again(self, bus: Bus) -> None:
         consumer = Recorder(ConnectionError("the database is away"))
-        bus.subscribe("credits", consumer)
-        await self.begin(bus)
+        bus.subscribe("credits", consumer, never)
+        await bus.start()
         message = registration()
         with suppress(ConnectionError):
             await bus.publish(message)
@@ -76,7 +89,7 @@ class BusSuite:
         first, second = Recorder(), Recorder()
         bus.listen(CreditsReleased, first)
         bus.listen(CreditsReleased, second)
-        await self.begin(bus)
+        await bus.start()
         message = release()
         await bus.publish(message)
         await eventually(lambda: first.got == second.got == [message])
@@ -86,7 +99,7 @@ class BusSuite:
         bus.listen(TaskChanged, first)
         bus.listen(TaskChanged, second)
         bus.listen(CreditsReleased, other)
-        await self.begin(bus)
+        await bus.start()
         message = envelope_of(TaskChanged(task_id=OWNER, version=1))
         await bus.broadcast(message)
         await eventually(lambda: first.got == second.got == [message])
@@ -96,23 +109,23 @@ class BusSuite:
         consumer, listener, failing = Recorder(), Recorder(), Recorder(RuntimeError("deaf"))
         bus.listen(UserRegistered, failing)
         bus.listen(UserRegistered, listener)
-        bus.subscribe("credits", consumer)
-        await self.begin(bus)
+        bus.subscribe("credits", consumer, never)
+        await bus.start()
         message = registration()
         await bus.publish(message)
         await eventually(lambda: listener.got == consumer.got == [message])
         assert failing.got == []
 
     async def test_a_name_is_subscribed_once(self, bus: Bus) -> None:
-        bus.subscribe("credits", Recorder())
+        bus.subscribe("credits", Recorder(), never)
         with pytest.raises(ValueError, match="subscribed"):
-            bus.subscribe("credits", Recorder())
+            bus.subscribe("credits", Recorder(), never)
 
     async def test_a_stopped_bus_takes_and_delivers_nothing_more(self, bus: Bus) -> None:
         consumer, listener = Recorder(), Recorder()
-        bus.subscribe("credits", consumer)
+        bus.subscribe("credits", consumer, never)
         bus.listen(CreditsReleased, listener)
-        await self.begin(bus)
+        await bus.start()
         await bus.stop()
         with pytest.raises(Unroutable):
             await bus.publish(registration())
@@ -127,8 +140,8 @@ class BusSuite:
             await may_end.wait()
             recorded.set()
 
-        bus.subscribe("credits", receive)
-        await self.begin(bus)
+        bus.subscribe("credits", receive, never)
+        await bus.start()
         publishing = asyncio.ensure_future(bus.publish(registration()))
         await begun.wait()
         stopping = asyncio.ensure_future(bus.stop())

@@ -9,7 +9,7 @@ from uuid import UUID
 from contracts.credits import CreditsReleased
 from contracts.envelope import Envelope, PublicEvent
 from contracts.keys import UserRegistered
-from kernel.bus import Hear, Receive
+from kernel.bus import MemoryBus
 from kernel.clock import SystemClock, new_id
 from kernel.errors import Rejected
 from kernel.messages import Aggregate, Decider
@@ -76,10 +76,11 @@ def amounts(envelopes: Iterable[Envelope]) -> list[int]:
     return [envelope.data["amount_units"] for envelope in envelopes]
 
 
-class StubbornBus:
+class StubbornBus(MemoryBus):
     """Confirms while its `gate` is open; before that, each of `faults` is raised once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.attempts: list[Envelope] = []
         self.published: list[Envelope] = []
         self.faults: list[BaseException] = []
@@ -92,18 +93,6 @@ class StubbornBus:
         if self.faults:
             raise self.faults.pop(0)
         self.published.append(envelope)
-
-    async def broadcast(self, envelope: Envelope) -> None:
-        raise NotImplementedError
-
-    def subscribe(self, consumer: str, receive: Receive) -> None:
-        raise NotImplementedError
-
-    def listen(self, event: type[PublicEvent], hear: Hear) -> None:
-        raise NotImplementedError
-
-    async def stop(self) -> None:
-        raise NotImplementedError
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], limit_s: float = 20) -> None:

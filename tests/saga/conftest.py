@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.envelope import Envelope, PublicEvent
+from contracts.envelope import Envelope
 from contracts.events import EVENTS
 from contracts.generation import OutputProduced
 from contracts.keys import UserRegistered
 from contracts.storage import FileFacts, OutputStored
-from kernel.bus import Hear, MemoryBus, Receive, Unroutable
+from kernel.bus import MemoryBus, Receive, Unroutable
 from kernel.clock import SystemClock, new_id
 from kernel.http import Identity, InternalTokens
 from kernel.http.identity import HEADER
@@ -50,34 +50,25 @@ TRIES_AFTER_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 DELAY_MAX_S = 0.05
 
 
-class MischievousBus:
+class MischievousBus(MemoryBus):
     """Confirms at once, as a broker does; delivers `copies` of each message, each at a moment of
     its own, so that any two may be swapped. What `held` consumers are to hear waits for `let_go`;
     `refused` types are not taken at all.
     """
 
     def __init__(self, seed: int, copies: int, delay_max_s: float) -> None:
+        super().__init__()
         self.held: set[str] = set()
         self.refused: set[str] = set()
         self.waiting: list[tuple[str, Envelope]] = []
         self.deliveries: set[asyncio.Task[None]] = set()
         self._receivers: dict[str, Receive] = {}
-        self._broadcasts = MemoryBus()
         self._dice = random.Random(seed)  # noqa: S311 - repeatable mischief, no secret
         self._copies = copies
         self._delay_max_s = delay_max_s
 
-    def subscribe(self, consumer: str, receive: Receive) -> None:
+    def subscribe(self, consumer: str, receive: Receive, park: Receive) -> None:
         self._receivers[consumer] = receive
-
-    def listen(self, event: type[PublicEvent], hear: Hear) -> None:
-        self._broadcasts.listen(event, hear)
-
-    async def broadcast(self, envelope: Envelope) -> None:
-        await self._broadcasts.broadcast(envelope)
-
-    async def stop(self) -> None:
-        await self._broadcasts.stop()
 
     async def publish(self, envelope: Envelope) -> None:
         if envelope.type in self.refused:
@@ -99,11 +90,11 @@ class MischievousBus:
     def _post(self, consumer: str, envelope: Envelope) -> None:
         for _ in range(self._copies):
             delay_s = self._dice.uniform(0, self._delay_max_s)
-            task = asyncio.create_task(self._deliver(consumer, envelope, delay_s))
+            task = asyncio.create_task(self._deliver_later(consumer, envelope, delay_s))
             self.deliveries.add(task)
             task.add_done_callback(self.deliveries.discard)
 
-    async def _deliver(self, consumer: str, envelope: Envelope, delay_s: float) -> None:
+    async def _deliver_later(self, consumer: str, envelope: Envelope, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         await self._receivers[consumer](envelope)
 
@@ -234,7 +225,8 @@ def start(platform: Platform) -> Start:
         )
         generation = generation_app.create_service(settings, own, {"kie": vendor})
         _hear_patiently(credits_service, generation)
-        bus.subscribe("storage", _storage_on(bus))
+        storage = _storage_on(bus)
+        bus.subscribe("storage", storage, storage)
         died: list[str] = []
         for service in (credits_service, generation):
             await service.start(bus, died.append)

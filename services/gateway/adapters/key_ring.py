@@ -42,6 +42,7 @@ class _Lookup:
     """One question to keys, shared by all who ask it meanwhile."""
 
     revoked: set[UUID] = field(default_factory=set)
+    remembered: bool = True
     task: "asyncio.Task[_Holder | None] | None" = None
 
 
@@ -79,6 +80,13 @@ class KeyRing:
         for lookup in self._lookups.values():
             lookup.revoked.add(key_id)
 
+    def forget_all(self) -> None:
+        """Revocations may have been missed: every key is looked up anew, and what is being looked
+        up right now is not remembered."""
+        self._known.forget(lambda _: True)
+        for lookup in self._lookups.values():
+            lookup.remembered = False
+
     async def _looked_up(self, sha256: str) -> _Holder | None:
         lookup = self._lookups.get(sha256)
         if lookup is None or lookup.task is None:
@@ -98,7 +106,8 @@ class KeyRing:
                 self._unknown.put(sha256, True, asked_at)  # noqa: FBT003 - the value of a set
                 return None
             holder = _Holder(facts, facts.identity())
-            self._known.put(sha256, holder, asked_at)
+            if lookup.remembered:
+                self._known.put(sha256, holder, asked_at)
             return holder
         finally:
             del self._lookups[sha256]

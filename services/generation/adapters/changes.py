@@ -22,7 +22,7 @@ class TaskChanges:
         self._waiters = waiters
         self._queue: asyncio.Queue[Recorded[Any]] = asyncio.Queue(QUEUE_MAX)
         store.on_commit(self._note)
-        bus.listen(TaskChanged, self._hear)
+        bus.listen(TaskChanged, self._hear, waiters.wake_all)
 
     async def run(self) -> None:
         """Broadcast until cancelled."""

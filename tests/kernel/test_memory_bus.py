@@ -5,7 +5,7 @@ import pytest
 from contracts.credits import CreditsReleased
 from contracts.envelope import Envelope
 from kernel.bus import MemoryBus, Unroutable
-from tests.kernel.suites import BusSuite, Recorder
+from tests.kernel.suites import BusSuite, Recorder, never
 from tests.kernel.totals import eventually, registration, release
 
 
@@ -31,7 +31,7 @@ class Slow:
 
 async def test_confirms_only_what_its_consumer_has_recorded() -> None:
     bus, consumer = MemoryBus(), Slow()
-    bus.subscribe("credits", consumer)
+    bus.subscribe("credits", consumer, never)
     publishing = asyncio.ensure_future(bus.publish(registration()))
     await eventually(lambda: consumer.begun == 1)
     assert not publishing.done()
@@ -42,14 +42,14 @@ async def test_confirms_only_what_its_consumer_has_recorded() -> None:
 
 async def test_a_consumer_that_raises_makes_the_publish_fail() -> None:
     bus = MemoryBus()
-    bus.subscribe("credits", Recorder(ConnectionError("away")))
+    bus.subscribe("credits", Recorder(ConnectionError("away")), never)
     with pytest.raises(ConnectionError):
         await bus.publish(registration())
 
 
 async def test_a_publisher_that_stops_waiting_cancels_no_consumer() -> None:
     bus, consumer = MemoryBus(), Slow()
-    bus.subscribe("credits", consumer)
+    bus.subscribe("credits", consumer, never)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await bus.publish(registration())
@@ -59,7 +59,7 @@ async def test_a_publisher_that_stops_waiting_cancels_no_consumer() -> None:
 
 async def test_a_publisher_that_tries_again_joins_the_delivery_that_still_runs() -> None:
     bus, consumer, message = MemoryBus(), Slow(), registration()
-    bus.subscribe("credits", consumer)
+    bus.subscribe("credits", consumer, never)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await bus.publish(message)
@@ -76,7 +76,7 @@ async def test_a_late_failure_that_nobody_waits_for_disturbs_nobody() -> None:
         await fail.wait()
         raise ConnectionError("away")
 
-    bus.subscribe("credits", receive)
+    bus.subscribe("credits", receive, never)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await bus.publish(registration())
@@ -86,7 +86,7 @@ async def test_a_late_failure_that_nobody_waits_for_disturbs_nobody() -> None:
 
 async def test_a_delivery_cut_off_by_the_end_is_not_confirmed() -> None:
     bus, consumer = MemoryBus(stop_timeout_s=0.01), Slow()
-    bus.subscribe("credits", consumer)
+    bus.subscribe("credits", consumer, never)
     publishing = asyncio.ensure_future(bus.publish(registration()))
     await eventually(lambda: consumer.begun == 1)
     await bus.stop()

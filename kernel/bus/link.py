@@ -1,0 +1,121 @@
+"""One connection to the broker and its channels, until any of them is lost; then it is thrown away.
+
+Nothing is repaired in place: a new link declares everything anew, so there is one way to begin.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Final, Self
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
+
+from kernel.bus.topology import Topology
+
+HEARTBEAT_S: Final = 5
+"""A peer that says nothing for about three of these is gone, whatever TCP believes."""
+CONNECT_TIMEOUT_S: Final = 5.0
+OPEN_TIMEOUT_S: Final = 30.0
+"""The first declaration of quorum queues elects leaders: tenths of a second each."""
+CLOSE_TIMEOUT_S: Final = 2.0
+
+Take = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
+"""Gets each message as it comes; must not wait: its task is cancelled with the channel."""
+
+
+class Link:
+    def __init__(self, connection: AbstractConnection, topology: Topology) -> None:
+        self._connection = connection
+        self._topology = topology
+        self._consuming: list[tuple[Channel, str]] = []
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connection.close_callbacks.add(lambda _, error: self._lose("connection", error))
+        self.publishing: Channel
+        self.broadcasting: Channel
+
+    @classmethod
+    async def open(cls, url: str, topology: Topology, name: str) -> Self:
+        """Connect and declare the whole topology. Raises what the transport raises."""
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            connection = await aio_pika.connect(
+                url,
+                timeout=CONNECT_TIMEOUT_S,
+                heartbeat=HEARTBEAT_S,
+                client_properties={"connection_name": name},
+            )
+            link = cls(connection, topology)
+            try:
+                declaring = connection.channel()
+                await declaring.initialize()
+                await topology.declare(declaring)
+                await declaring.close()
+                link.publishing = await link._channel(publisher_confirms=True)
+                link.broadcasting = await link._channel(publisher_confirms=False)
+            except BaseException:
+                await link.close()
+                raise
+            return link
+
+    async def consume(self, queue: str, prefetch: int, take: Callable[[Channel], Take]) -> None:
+        """Have the messages of `queue` taken, at most `prefetch` at once without their ack."""
+        channel = await self._channel(publisher_confirms=False)
+        await self._begin(channel, queue, prefetch, take(channel))
+
+    async def listen(
+        self, types: Collection[str], prefetch: int, take: Callable[[Channel], Take]
+    ) -> None:
+        """The same for a queue of this link alone, which hears events of `types`."""
+        channel = self._connection.channel(publisher_confirms=False)
+        await channel.initialize()
+        queue = await self._topology.declare_listener(channel, types)
+        underlay = await self._watched(channel)
+        await self._begin(underlay, queue, prefetch, take(underlay))
+
+    async def lost(self) -> str:
+        """Wait until it is; what was lost, in words."""
+        return await asyncio.shield(self._lost)
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost.done()
+
+    async def stop_consuming(self) -> None:
+        """Nothing more is delivered; what has been may still be acknowledged."""
+        for channel, tag in self._consuming:
+            if not channel.is_closed:
+                await channel.basic_cancel(tag, timeout=CLOSE_TIMEOUT_S)
+        self._consuming.clear()
+
+    async def close(self) -> None:
+        self._lose("closed", None)
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._connection.close()
+        except (OSError, TimeoutError, aio_pika.exceptions.AMQPError):
+            pass  # it was gone already
+
+    async def _begin(self, channel: Channel, queue: str, prefetch: int, take: Take) -> None:
+        await channel.basic_qos(prefetch_count=prefetch)
+        channel.on_consumer_cancel_callbacks.add(lambda _: self._lose(f"queue {queue}", None))
+        answer = await channel.basic_consume(queue, take)
+        self._consuming.append((channel, str(answer.consumer_tag)))
+
+    async def _channel(self, *, publisher_confirms: bool) -> Channel:
+        channel = self._connection.channel(
+            publisher_confirms=publisher_confirms, on_return_raises=publisher_confirms
+        )
+        await channel.initialize()
+        return await self._watched(channel)
+
+    async def _watched(self, channel: AbstractChannel) -> Channel:
+        """Aiormq's channel under it, which does what the hot paths need at less cost."""
+        channel.close_callbacks.add(lambda _, error: self._lose("channel", error))
+        underlay = await channel.get_underlay_channel()
+        assert isinstance(underlay, Channel)
+        return underlay
+
+    def _lose(self, what: str, error: BaseException | None) -> None:
+        if not self._lost.done():
+            self._lost.set_result(f"{what}: {type(error).__name__}" if error else what)

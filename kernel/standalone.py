@@ -1,0 +1,110 @@
+"""One service as a process of its own, `python -m services.<name>`: what containers run.
+
+It may start before its database and its broker: it waits for the one, and the bus for the other.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import structlog
+import uvloop
+from starlette.types import ASGIApp
+
+from kernel import logs
+from kernel.bus import RabbitMQBus
+from kernel.migrations import migrate
+from kernel.runtime import Endpoint, Runtime, listening
+from kernel.secrets import Secrets, secrets_of
+from kernel.service import Ground, Platform, Service
+from kernel.settings import Settings, WrongSettings, read_settings
+from kernel.sql import Database, until_there
+
+Compose = Callable[[Platform, Secrets], Service]
+ComposeEdge = Callable[[Ground, Secrets, Callable[[], bool]], Service]
+
+_log = structlog.get_logger(__name__)
+
+
+def run(name: str, compose: Compose, migrations: Path) -> int:
+    """Serve a service that has tables, until a signal; its exit status."""
+
+    async def serve(settings: Settings, edge: socket) -> int:
+        if settings.database_url is None:
+            raise WrongSettings(f"{name} can't start alone: set DATABASE_URL")
+        secrets, ground = _ground(name, settings)
+        dsn = settings.database_url
+        await until_there(lambda: migrate(dsn, {name: migrations}))
+        database = await until_there(
+            lambda: Database.connect(
+                dsn, application=name, connections_max=settings.database_connections_max
+            )
+        )
+        try:
+            service = compose(Platform.on(ground, database), secrets)
+            return await _until_ended(Runtime([service], ground.bus, [_endpoint(service, edge)]))
+        finally:
+            await database.close()
+
+    return _process(serve)
+
+
+def run_edge(name: str, compose: ComposeEdge) -> int:
+    """Serve a service without tables; it is told whether the process takes requests."""
+
+    async def serve(settings: Settings, edge: socket) -> int:
+        secrets, ground = _ground(name, settings)
+        service = compose(ground, secrets, lambda: runtime.ready)
+        runtime = Runtime([service], ground.bus, [_endpoint(service, edge)])
+        return await _until_ended(runtime)
+
+    return _process(serve)
+
+
+def run_app(runtime: Callable[[], Runtime]) -> int:
+    """Serve what needs neither database nor bus."""
+    settings = read_settings(Settings)
+    logs.configure(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_until_ended(runtime()))
+
+
+def _process(serve: Callable[[Settings, socket], Coroutine[Any, Any, int]]) -> int:
+    settings = read_settings(Settings)
+    logs.configure(settings.log_level)
+    with (
+        listening(settings.host, settings.port) as edge,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        return runner.run(serve(settings, edge))
+
+
+def _ground(name: str, settings: Settings) -> tuple[Secrets, Ground]:
+    """Raises `WrongSettings` for what a process of several can't do without."""
+    if settings.rabbitmq_url is None:
+        raise WrongSettings(f"{name} can't start alone: set RABBITMQ_URL")
+    if settings.public_base_url is None:
+        raise WrongSettings(f"{name} can't start alone: set PUBLIC_BASE_URL, the gateway's address")
+    if settings.in_production and settings.simulator_url is not None:
+        raise WrongSettings("SmartSpec can't start: production refuses SIMULATOR_URL")
+    secrets = secrets_of(settings)
+    bus = RabbitMQBus(
+        settings.rabbitmq_url, prefix=settings.queue_prefix, name=f"{name}-{os.getpid()}"
+    )
+    return secrets, Ground.of(secrets, bus, settings.public_base_url, settings.simulator_url)
+
+
+def _endpoint(service: Service, edge: socket) -> Endpoint:
+    app: ASGIApp | None = service.app
+    assert app is not None, f"{service.name} serves HTTP"
+    return Endpoint(service.name, app, edge)
+
+
+async def _until_ended(runtime: Runtime) -> int:
+    async def on_ready() -> None:
+        _log.info("ready")
+
+    return 0 if await runtime.run(on_ready) else 1

@@ -1,0 +1,10 @@
+"""python -m services.keys: this service as a process of its own."""
+
+import sys
+from pathlib import Path
+
+from kernel.standalone import run
+from services.keys.app import SCHEMA, compose
+
+if __name__ == "__main__":
+    sys.exit(run(SCHEMA, compose, Path(__file__).parent / "migrations"))
