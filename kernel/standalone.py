@@ -35,7 +35,11 @@ def run(name: str, compose: Compose, migrations: Path) -> int:
     async def serve(settings: Settings, edge: socket) -> int:
         if settings.database_url is None:
             raise WrongSettings(f"{name} can't start alone: set DATABASE_URL")
-        secrets, ground = _ground(name, settings)
+        if settings.public_base_url is None:
+            raise WrongSettings(
+                f"{name} can't start alone: set PUBLIC_BASE_URL, the gateway's address"
+            )
+        secrets, ground = _ground(name, settings, settings.public_base_url)
         dsn = settings.database_url
         await until_there(lambda: migrate(dsn, {name: migrations}))
         database = await until_there(
@@ -56,7 +60,8 @@ def run_edge(name: str, compose: ComposeEdge) -> int:
     """Serve a service without tables; it is told whether the process takes requests."""
 
     async def serve(settings: Settings, edge: socket) -> int:
-        secrets, ground = _ground(name, settings)
+        address = f"http://{settings.host}:{edge.getsockname()[1]}"
+        secrets, ground = _ground(name, settings, settings.public_base_url or address)
         service = compose(ground, secrets, lambda: runtime.ready)
         runtime = Runtime([service], ground.bus, [_endpoint(service, edge)])
         return await _until_ended(runtime)
@@ -82,19 +87,17 @@ def _process(serve: Callable[[Settings, socket], Coroutine[Any, Any, int]]) -> i
         return runner.run(serve(settings, edge))
 
 
-def _ground(name: str, settings: Settings) -> tuple[Secrets, Ground]:
+def _ground(name: str, settings: Settings, public_base_url: str) -> tuple[Secrets, Ground]:
     """Raises `WrongSettings` for what a process of several can't do without."""
     if settings.rabbitmq_url is None:
         raise WrongSettings(f"{name} can't start alone: set RABBITMQ_URL")
-    if settings.public_base_url is None:
-        raise WrongSettings(f"{name} can't start alone: set PUBLIC_BASE_URL, the gateway's address")
     if settings.in_production and settings.simulator_url is not None:
         raise WrongSettings("SmartSpec can't start: production refuses SIMULATOR_URL")
     secrets = secrets_of(settings)
     bus = RabbitMQBus(
         settings.rabbitmq_url, prefix=settings.queue_prefix, name=f"{name}-{os.getpid()}"
     )
-    return secrets, Ground.of(secrets, bus, settings.public_base_url, settings.simulator_url)
+    return secrets, Ground.of(secrets, bus, public_base_url, settings.simulator_url)
 
 
 def _endpoint(service: Service, edge: socket) -> Endpoint:

@@ -55,7 +55,10 @@ class _Life:
 class Supervisor:
     """Runs `programs`, from the main thread: a child ends with the thread that made it."""
 
-    def __init__(self, programs: Sequence[Program]) -> None:
+    def __init__(
+        self, programs: Sequence[Program], *, end_timeout_s: float = END_TIMEOUT_S
+    ) -> None:
+        self._end_timeout_s = end_timeout_s
         self._lives = [_Life(program) for program in programs]
         self._stop = asyncio.Event()
         self._failed = False
@@ -68,14 +71,16 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
-        keeping = [asyncio.create_task(self._keep(life)) for life in self._lives]
-        ready = asyncio.create_task(self._all_ready(on_ready))
+        tasks = [asyncio.create_task(self._keep(life)) for life in self._lives]
+        tasks.append(asyncio.create_task(self._all_ready(on_ready)))
+        for task in tasks:
+            task.add_done_callback(self._see)
         try:
             await self._stop.wait()
         finally:
-            for task in (ready, *keeping):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(ready, *keeping, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._end()
         return not self._failed
 
@@ -89,6 +94,13 @@ class Supervisor:
             for life in self._lives
             if life.process is not None and life.process.returncode is None
         }
+
+    def _see(self, task: asyncio.Task[None]) -> None:
+        """A fault of our own ends everything: nobody would be started anew."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("supervisor_failed", exc_info=error)
+            self._failed = True
+            self._stop.set()
 
     async def _keep(self, life: _Life) -> None:
         """Start it whenever it is dead."""
@@ -127,7 +139,8 @@ class Supervisor:
         """Rank by rank: who takes requests before who answers them."""
         for rank in sorted({life.program.rank for life in self._lives}):
             members = [life for life in self._lives if life.program.rank == rank]
-            await asyncio.gather(*(_ended(life.process) for life in members if life.process))
+            processes = [life.process for life in members if life.process is not None]
+            await asyncio.gather(*(_ended(one, self._end_timeout_s) for one in processes))
         _log.info("ended")
 
 
@@ -141,11 +154,11 @@ async def _started(program: Program) -> asyncio.subprocess.Process:
     )
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _ended(process: asyncio.subprocess.Process, timeout_s: float) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        async with asyncio.timeout(END_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await process.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):

@@ -91,7 +91,6 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
         "DATABASE_URL": place.dsn,
         "RABBITMQ_URL": place.rabbitmq_url,
         "SMARTSPEC_HOME": str(settings.home.resolve()),
-        "PUBLIC_BASE_URL": settings.public_base_url or address,
     }
     if SIMULATOR in ports:
         shared["SIMULATOR_URL"] = f"http://{LOOPBACK}:{ports[SIMULATOR][0]}"
@@ -100,6 +99,7 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
         for name in INNER
         if name in ports
     }
+    inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": settings.public_base_url or address}
     own = {
         GATEWAY: {"HOST": settings.host, **upstreams},
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
@@ -110,8 +110,7 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
             command=[sys.executable, "-m", f"services.{name}"],
             environment={
                 **shared,
-                "HOST": LOOPBACK,
-                **own.get(name, {}),
+                **own.get(name, inner),
                 ("SIMULATOR_PORT" if name == SIMULATOR else "PORT"): str(port),
             },
             port=port,

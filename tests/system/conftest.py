@@ -1,5 +1,11 @@
-"""One product for each kind of database, shared by the tests that do not end it."""
+"""One product for each way to run it, shared by the tests that do not end it.
 
+memory     one process on its embedded PostgreSQL, the bus in memory
+rabbitmq   one process on a PostgreSQL and a RabbitMQ that were there
+separate   a process for each service, two for generation and for credits, on the same servers
+"""
+
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -8,36 +14,55 @@ from pathlib import Path
 
 import pytest
 
+from tests import rabbitmq
 from tests.system.product import Product, User, fresh_database, new_user, running
 
-KINDS = ("embedded", "local")
+MODES = ("memory", "rabbitmq", "separate")
+SEPARATE = ("--separate", "--replicas", "generation=2,credits=2")
+CONNECTIONS_MAX = "5"
+"""Of each process: two workers of a test run share the server."""
 
 
 @contextlib.contextmanager
-def prepared(kind: str) -> Iterator[Product]:
-    """A product that is not started, on a home and a database of its own."""
+def prepared(mode: str) -> Iterator[Product]:
+    """A product that is not started, on a home, a database and queues of its own."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smartspec-system-")))
         folder.chmod(0o711)  # the embedded server runs as another user when we are root
         settings: dict[str, str] = {}
-        if kind == "local":
-            server = os.environ.get("TEST_POSTGRES_LOCAL")
-            if server is None:
-                pytest.skip("no local PostgreSQL on this machine")
-            settings["DATABASE_URL"] = stack.enter_context(fresh_database(server.split()[0]))
-        product = Product(folder / "home", settings)
+        if mode != "memory":
+            settings = stack.enter_context(_servers())
+        arguments = SEPARATE if mode == "separate" else ()
+        product = Product(folder / "home", settings, arguments)
         stack.callback(product.kill)
         yield product
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@contextlib.contextmanager
+def _servers() -> Iterator[dict[str, str]]:
+    """Settings for a database and queues on the servers of this machine."""
+    postgres, broker = os.environ.get("TEST_POSTGRES_LOCAL"), os.environ.get(rabbitmq.VARIABLE)
+    if postgres is None or broker is None:
+        pytest.skip("no local PostgreSQL, or no RabbitMQ, on this machine")
+    prefix = rabbitmq.new_prefix()
+    with fresh_database(postgres.split()[0]) as dsn:
+        yield {
+            "DATABASE_URL": dsn,
+            "RABBITMQ_URL": broker,
+            "SMARTSPEC_QUEUE_PREFIX": prefix,
+            "SMARTSPEC_DATABASE_CONNECTIONS_MAX": CONNECTIONS_MAX,
+        }
+    asyncio.run(rabbitmq.remove(broker, prefix))
+
+
+@pytest.fixture(scope="session", params=MODES)
 def product(request: pytest.FixtureRequest) -> Iterator[Product]:
     """Started once for all tests of a worker; do not end it."""
     with prepared(request.param) as product, running(product):
         yield product
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=MODES)
 def own_product(request: pytest.FixtureRequest) -> Iterator[Product]:
     """For one test alone, and not started."""
     with prepared(request.param) as product:
@@ -46,8 +71,8 @@ def own_product(request: pytest.FixtureRequest) -> Iterator[Product]:
 
 @pytest.fixture
 def embedded_product() -> Iterator[Product]:
-    """As `own_product`, where the kind of database makes no difference."""
-    with prepared("embedded") as product:
+    """As `own_product`, where it makes no difference how it runs."""
+    with prepared("memory") as product:
         yield product
 
 

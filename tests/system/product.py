@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import httpx
+import psutil
 
 from kernel.clock import new_id
 
@@ -49,6 +50,7 @@ class Product:
 
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
     python: str = sys.executable
     user: str | None = None
     label: str = "product"
@@ -82,7 +84,7 @@ class Product:
             began_at = said.tell()
             self._process = subprocess.Popen(
                 # `--parent`: it must not outlive a test run that was killed.
-                [self.python, "-m", "services", "--parent", str(os.getpid())],
+                [self.python, "-m", "services", "--parent", str(os.getpid()), *self.arguments],
                 cwd=self.home.parent,  # no stray `.env` is read there
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -124,10 +126,18 @@ class Product:
         return status, time.monotonic() - began_s
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(END_TIMEOUT_S)
-            self._process = None
+        """With all that it has started."""
+        if self._process is None:
+            return
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        self._process.wait(END_TIMEOUT_S)
+        self._process = None
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def words(self) -> str:
         return self.said.read_text()
