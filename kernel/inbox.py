@@ -22,7 +22,7 @@ from kernel.context import caused_by, origin_of_message
 from kernel.errors import Deferred, Error, NotFound, Unavailable
 from kernel.event_store import AlreadyHandled, EventStore, Heard
 from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions, first_id_of
-from kernel.lanes import Lanes
+from kernel.lanes import BATCH_MAX, Lanes
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Unit
 
@@ -69,12 +69,14 @@ class Inbox:
         subscriptions: Sequence[Subscription],
         *,
         tries_after_s: Sequence[float] = TRIES_AFTER_S,
+        together_max: int = BATCH_MAX,
     ) -> None:
+        """At most `together_max` messages share a commit."""
         self.consumer = consumer
         self._store = store
         self._tries_after_s = tries_after_s
         self._subscriptions = {item.event.type_name(): item for item in subscriptions}
-        self._lanes = Lanes(self._handle_together)
+        self._lanes = Lanes(self._handle_together, together_max)
         self._trying_soon: set[asyncio.Task[None]] = set()
 
     async def receive(self, envelope: Envelope) -> None:

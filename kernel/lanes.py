@@ -32,8 +32,11 @@ class _Lane(Generic[T]):
 class Lanes(Generic[T]):
     """`handle` gets items of one lane, oldest first, at most `BATCH_MAX`: all, or none of them."""
 
-    def __init__(self, handle: Callable[[Sequence[T]], Awaitable[object]]) -> None:
+    def __init__(
+        self, handle: Callable[[Sequence[T]], Awaitable[object]], batch_max: int = BATCH_MAX
+    ) -> None:
         self._handle = handle
+        self._batch_max = batch_max
         self._lanes: list[_Lane[T]] = [_Lane() for _ in range(LANES)]
 
     async def handled(self, key: str, item: T) -> None:
@@ -52,7 +55,7 @@ class Lanes(Generic[T]):
             raise mine.error
 
     async def _run(self, lane: _Lane[T]) -> None:
-        batch = [lane.waiting.popleft() for _ in range(min(BATCH_MAX, len(lane.waiting)))]
+        batch = [lane.waiting.popleft() for _ in range(min(self._batch_max, len(lane.waiting)))]
         try:
             await self._run_together(batch)
         finally:
