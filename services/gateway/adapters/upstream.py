@@ -1,4 +1,4 @@
-"""The gateway's own questions to a service in this process; clients' requests stream past it."""
+"""The gateway's own questions to a service; clients' requests stream past it."""
 
 import asyncio
 from collections.abc import Sequence

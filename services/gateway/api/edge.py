@@ -113,10 +113,16 @@ class Edge:
     async def _forward(self, route: Route, scope: Scope, exchange: Exchange) -> None:
         """Stream through the service's app.
 
-        Raises `TooLarge`, `BadGateway`, or `BrokeOff` when the answer can't be finished.
+        Raises `TooLarge`, `BadGateway`, the refusal of the way there (`Unavailable`, `TimedOut`),
+        or `BrokeOff` when the answer can't be finished.
         """
         try:
             await self.upstreams[route.service](scope, exchange.receive, exchange.send)
+        except Error as error:
+            if exchange.status is None and not exchange.cut_short:
+                _log.warning("upstream_refused", service=route.service, code=error.code)
+                raise
+            await exchange.broke()
         except Exception as error:  # noqa: BLE001 - whatever a service raises is no answer
             if not exchange.cut_short:  # a service may well raise when its client leaves
                 _log.error("upstream_broke", service=route.service, exc_info=error)

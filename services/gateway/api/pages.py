@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from starlette.types import ASGIApp
 
-from kernel.errors import NotFound, Unavailable
+from kernel.errors import Error, NotFound, Unavailable
 from services.gateway.adapters.request_headers import Header
 from services.gateway.adapters.upstream import call
 from services.gateway.api.errors import JSON
@@ -87,7 +87,8 @@ class Pages:
         self._reading = asyncio.Lock()
 
     async def answer(self, path: str) -> Page:
-        """Raises `Unavailable` from `/readyz`, `BadGateway` when a service has no document."""
+        """Raises `Unavailable` from `/readyz` or for a service that is away, `BadGateway` when one
+        has no document."""
         match path:
             case "/livez":
                 return _status("alive")
@@ -120,6 +121,8 @@ class Pages:
                     answer_bytes_max=DOCUMENT_BYTES_MAX,
                 )
             document = json.loads(answer.body) if answer.status == _OK else None
+        except Error:
+            raise
         except Exception as error:
             _log.exception("openapi_unreadable", service=service)
             raise BadGateway from error
