@@ -7,7 +7,7 @@ every table is schema-qualified, nothing relies on `search_path`.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -40,6 +40,7 @@ DATABASE_LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,  # a connection whose end is on its way, and not here yet
 )
 """What it looks like when the server is gone, going or coming: nothing is wrong with the work."""
 
@@ -162,12 +163,20 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
+        """One of the pool's. A connection that the server has given up is thrown away: it may look
+        alive for as long as its last bytes are on their way."""
         async with self._pool.acquire() as connection:
-            yield connection
+            try:
+                yield connection
+            except DATABASE_LOST as error:
+                if not isinstance(error, ValueError):  # that is a value that does not fit
+                    with suppress(asyncpg.InterfaceError):  # the pool was faster
+                        connection.terminate()
+                raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def fetch(self, statement: ClauseElement, **parameters: Any) -> list[asyncpg.Record]:

@@ -5,7 +5,6 @@ Nothing of a service is imported here: a process is what its container would be.
 
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,10 @@ class Place:
     dsn: str
     rabbitmq_url: str
 
+    def address(self, port: int) -> str:
+        """What clients know, when the gateway listens on `port`."""
+        return self.settings.public_base_url or f"http://{self.settings.host}:{port}"
+
 
 async def serve(
     place: Place,
@@ -47,21 +50,26 @@ async def serve(
 ) -> int:
     """Until a signal; the exit status."""
     settings = place.settings
+    in_sandbox = sandbox.is_on(settings)
     secrets = secrets_of(settings)  # made before two processes look for them
     await until_there(lambda: migrate(place.dsn, migrations))
-    wanted = Counter({name: replicas.get(name, 1) for name in SERVICES if name in only})
-    in_sandbox = sandbox.is_on(settings)
-    if not in_sandbox:
-        del wanted[SIMULATOR]
-    ports = _ports(place, wanted)
-    port = ports[GATEWAY][0] if GATEWAY in ports else settings.port
-    address = f"http://{settings.host}:{port}"
-    supervisor = Supervisor(_programs(place, ports, address))
+    wanted = set(only) if in_sandbox else set(only) - {SIMULATOR}
+    started = programs(place, wanted, replicas)
+    supervisor = Supervisor(started)
+    ports = {program.name: program.port for program in started}
+    address = place.address(ports.get(GATEWAY, settings.port))
 
     async def on_ready() -> None:
-        sandbox.welcome(settings.public_base_url or address, secrets if in_sandbox else None)
+        sandbox.welcome(address, secrets if in_sandbox else None)
 
     return 0 if await supervisor.run(on_ready) else 1
+
+
+def programs(place: Place, wanted: Collection[str], replicas: Mapping[str, int]) -> list[Program]:
+    """A process for each replica of each service."""
+    ports = _ports(place, {name: replicas.get(name, 1) for name in SERVICES if name in wanted})
+    address = place.address(ports[GATEWAY][0] if GATEWAY in ports else place.settings.port)
+    return _programs(place, ports, address)
 
 
 def _ports(place: Place, wanted: Mapping[str, int]) -> dict[str, list[int]]:
@@ -99,7 +107,7 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
         for name in INNER
         if name in ports
     }
-    inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": settings.public_base_url or address}
+    inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": address}
     own = {
         GATEWAY: {"HOST": settings.host, **upstreams},
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
