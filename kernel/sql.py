@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from time import monotonic
 from typing import Any, TypeAlias, cast
 
 import asyncpg
@@ -19,6 +20,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
+
+from kernel.telemetry.metrics import POOL_WAIT
+from kernel.telemetry.pools import POOLS
 
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 Statement: TypeAlias = tuple[ClauseElement, Mapping[str, Any]]
@@ -126,6 +130,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        POOLS.watch(self)
 
     @classmethod
     async def connect(cls, dsn: str, *, application: str = "smartspec") -> "Database":
@@ -147,12 +152,14 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
+        asked_s = monotonic()
         async with self._pool.acquire() as connection:
+            POOL_WAIT.observe(monotonic() - asked_s)
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def fetch(self, statement: ClauseElement, **parameters: Any) -> list[asyncpg.Record]:
@@ -171,8 +178,14 @@ class Database:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
 
+    def connections(self) -> tuple[int, int]:
+        """How many of the pool's connections are idle, and how many in use; for `/metrics`."""
+        idle = self._pool.get_idle_size()
+        return idle, self._pool.get_size() - idle
+
     async def close(self, timeout_s: float = 2.0) -> None:
         """Close politely, then firmly."""
+        POOLS.forget(self)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._pool.close()
