@@ -38,6 +38,7 @@ from kernel.secrets import Secrets, secrets_of
 from kernel.service import Platform, Service
 from kernel.settings import Settings, WrongSettings, read_settings, refuse_unknown
 from kernel.sql import Database
+from kernel.telemetry.observing import observed
 from services.credits import app as credits_app
 from services.credits.settings import CreditsSettings
 from services.gateway import app as gateway_app
@@ -120,7 +121,7 @@ def _verb(
             return _rebuild(dsn, arguments.service, only_verify=arguments.verify)
         case _:
             assert edge is not None, "what serves listens"
-            return _serve(settings, dsn, postgres, edge)
+            return observed(_serve(settings, dsn, postgres, edge), settings.otlp_endpoint)
 
 
 def _end_this_process() -> None:
