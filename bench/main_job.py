@@ -52,7 +52,7 @@ def main() -> int:
         Path(folder).chmod(0o711)  # the embedded server runs as another user when we are root
         product = Product(Path(folder) / "home")
         try:
-            result = {"machine": _machine(), **_measure(product)}
+            result = {"machine": machine(), **_measure(product)}
         finally:
             product.kill()
     text = json.dumps(result, indent=2)
@@ -62,7 +62,7 @@ def main() -> int:
     return 0
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     return {
         "processors": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),

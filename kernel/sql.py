@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
+from time import monotonic
 from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -20,6 +21,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
+
+from kernel.telemetry.metrics import POOL_WAIT
+from kernel.telemetry.pools import POOLS
 
 T = TypeVar("T")
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
@@ -140,6 +144,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        POOLS.watch(self)
 
     @classmethod
     async def connect(
@@ -165,7 +170,9 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """One of the pool's. A connection that the server has given up is thrown away: it may look
         alive for as long as its last bytes are on their way."""
+        asked_s = monotonic()
         async with self._pool.acquire() as connection:
+            POOL_WAIT.observe(monotonic() - asked_s)
             try:
                 yield connection
             except DATABASE_LOST as error:
@@ -195,8 +202,14 @@ class Database:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
 
+    def connections(self) -> tuple[int, int]:
+        """How many of the pool's connections are idle, and how many in use; for `/metrics`."""
+        idle = self._pool.get_idle_size()
+        return idle, self._pool.get_size() - idle
+
     async def close(self, timeout_s: float = 2.0) -> None:
         """Close politely, then firmly."""
+        POOLS.forget(self)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._pool.close()

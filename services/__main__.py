@@ -33,6 +33,7 @@ from kernel.rabbitmq_node import RabbitMQUnavailable
 from kernel.runtime import held, listening
 from kernel.settings import Settings, read_settings, refuse_unknown
 from kernel.sql import Database
+from kernel.telemetry.observing import MEMORY, RABBITMQ, observed
 from services import separate, together
 from services.credits import app as credits_app
 from services.credits.settings import CreditsSettings
@@ -139,7 +140,7 @@ def _serving(
         case "rebuild":
             return partial(_rebuild, dsn, arguments.service, only_verify=arguments.verify)
     if edge is not None:
-        return partial(together.serve, settings, dsn, postgres, edge, migration_folders())
+        return partial(_together, settings, dsn, postgres, edge)
     broker = settings.rabbitmq_url
     if broker is None:
         rabbitmq = LocalRabbitMQ(settings.home / "rabbitmq")
@@ -152,6 +153,15 @@ def _serving(
         arguments.only or separate.SERVICES,
         arguments.replicas,
         migration_folders(),
+    )
+
+
+async def _together(
+    settings: Settings, dsn: str, postgres: EmbeddedPostgres | None, edge: socket
+) -> int:
+    serving = together.serve(settings, dsn, postgres, edge, migration_folders())
+    return await observed(
+        serving, settings.otlp_endpoint, RABBITMQ if settings.rabbitmq_url else MEMORY
     )
 
 

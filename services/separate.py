@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from kernel.migrations import migrate
 from kernel.runtime import QUIET_PORTS, quiet_port
 from kernel.secrets import secrets_of
@@ -24,9 +26,11 @@ INNER: Final = ("keys", "credits", "generation", "storage")
 SERVICES: Final = (GATEWAY, *INNER, SIMULATOR)
 ALONE: Final = (GATEWAY, SIMULATOR)
 """One has the address that clients know, the other a memory of its own."""
+_log = structlog.get_logger(__name__)
 LOOPBACK: Final = "127.0.0.1"
 RANKS: Final = {GATEWAY: 0, SIMULATOR: 2}
 INNER_RANK: Final = 1
+METRICS_PORT: Final = "METRICS_PORT"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ async def serve(
     address = place.address(ports.get(GATEWAY, settings.port))
 
     async def on_ready() -> None:
+        for program in started:
+            _log.info("metrics", program=program.name, url=_metrics_of(program))
         sandbox.welcome(address, secrets if in_sandbox else None)
 
     return 0 if await supervisor.run(on_ready) else 1
@@ -70,6 +76,12 @@ def programs(place: Place, wanted: Collection[str], replicas: Mapping[str, int])
     ports = _ports(place, {name: replicas.get(name, 1) for name in SERVICES if name in wanted})
     address = place.address(ports[GATEWAY][0] if GATEWAY in ports else place.settings.port)
     return _programs(place, ports, address)
+
+
+def _metrics_of(program: Program) -> str:
+    """The gateway's own address is for clients."""
+    port = program.environment.get(METRICS_PORT, program.port)
+    return f"http://{LOOPBACK}:{port}/metrics"
 
 
 def _ports(place: Place, wanted: Mapping[str, int]) -> dict[str, list[int]]:
@@ -108,8 +120,9 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
         if name in ports
     }
     inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": address}
+    metrics_port = settings.metrics_port or quiet_port(max(map(max, ports.values())))
     own = {
-        GATEWAY: {"HOST": settings.host, **upstreams},
+        GATEWAY: {"HOST": settings.host, METRICS_PORT: str(metrics_port), **upstreams},
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
     }
     return [

@@ -91,6 +91,7 @@ class KeysService:
         )
 
     async def _ask(self, key_sha256: str) -> Answer:
+        origin = current_origin()
         return await call(
             self._app,
             "POST",
@@ -98,7 +99,8 @@ class KeysService:
             headers=[
                 (b"content-type", b"application/json"),
                 (HEADER.encode(), self._internal_tokens.mint(_SELF).encode()),
-                (b"x-request-id", current_origin().correlation_id.encode()),
+                (b"x-request-id", origin.correlation_id.encode()),
+                (b"traceparent", (origin.traceparent or "").encode()),
             ],
             body=json.dumps({"key_sha256": key_sha256}).encode(),
             answer_bytes_max=ANSWER_BYTES_MAX,

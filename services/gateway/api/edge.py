@@ -11,9 +11,10 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kernel.context import Origin, caused_by, origin_of_request
+from kernel.context import Origin
 from kernel.errors import Error, Unavailable
 from kernel.http.identity import HEADER
+from kernel.telemetry.requests import ServedRequest
 from services.gateway.adapters.request_headers import Header, RequestHeaders
 from services.gateway.api.authentication import Authority
 from services.gateway.api.exchange import REQUEST_ID, Exchange, body_too_large
@@ -60,12 +61,15 @@ class Edge:
         clock = asyncio.get_running_loop().time
         began_s = clock()
         headers = RequestHeaders(scope["headers"])
-        origin = origin_of_request(headers.single(REQUEST_ID), headers.single(b"traceparent"))
-        exchange = Exchange(scope["method"], origin.correlation_id, receive, send)
-        with caused_by(origin, GATEWAY):
+        request = ServedRequest(
+            GATEWAY, scope["method"], headers.single(REQUEST_ID), headers.single(b"traceparent")
+        )
+        exchange = Exchange(scope["method"], request.origin.correlation_id, receive, send)
+        with request:
             try:
-                await self._answer(scope, headers, origin, exchange)
+                await self._answer(scope, headers, request, exchange)
             finally:
+                request.status = exchange.status
                 _log.info(
                     "request",
                     method=scope["method"],
@@ -75,10 +79,10 @@ class Edge:
                 )
 
     async def _answer(
-        self, scope: Scope, headers: RequestHeaders, origin: Origin, exchange: Exchange
+        self, scope: Scope, headers: RequestHeaders, request: ServedRequest, exchange: Exchange
     ) -> None:
         try:
-            await self._pass(scope, headers, origin, exchange)
+            await self._pass(scope, headers, request, exchange)
         except Error as error:
             await exchange.refuse(error)
         except BrokeOff:
@@ -92,7 +96,7 @@ class Edge:
             )
 
     async def _pass(
-        self, scope: Scope, headers: RequestHeaders, origin: Origin, exchange: Exchange
+        self, scope: Scope, headers: RequestHeaders, request: ServedRequest, exchange: Exchange
     ) -> None:
         exchange.surface = surface_of(scope["path"])
         path = normal_form(_raw_path(scope))
@@ -100,6 +104,7 @@ class Edge:
         if path not in ALWAYS_ANSWERED and not self.ready():
             raise Unavailable("not_ready", "Starting or ending; ask again.", retry_after_s=1)
         route = self.table.find(scope["method"], path)
+        request.route = route.path
         token = await self.authority.admit(route, headers)
         if route.service == GATEWAY:
             await exchange.answer(*await self.pages.answer(path))
@@ -107,7 +112,7 @@ class Edge:
         exchange.body_bytes_max = route.body_bytes_max
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
-        sent_on = _headers_sent_on(headers.forwarded, origin, token)
+        sent_on = _headers_sent_on(headers.forwarded, request.origin, token)
         await self._forward(route, _scope_sent_on(scope, path, sent_on), exchange)
 
     async def _forward(self, route: Route, scope: Scope, exchange: Exchange) -> None:
