@@ -12,6 +12,7 @@ from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.api.authentication import Authority
+from services.gateway.api.dead_letters import DeadLetters
 from services.gateway.api.edge import Edge
 from services.gateway.api.matching import RouteTable
 from services.gateway.api.pages import Pages
@@ -43,6 +44,7 @@ def create_service(
         authority=Authority(key_ring, access_tokens, platform.internal_tokens, platform.clock),
         upstreams=upstreams,
         pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
+        dead_letters=DeadLetters(upstreams),
         ready=ready,
     )
     return Service(

@@ -4,7 +4,7 @@ import asyncio
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 from starlette.types import ASGIApp
@@ -12,8 +12,10 @@ from starlette.types import ASGIApp
 from kernel.errors import Error, NotFound, Unavailable
 from services.gateway.adapters.request_headers import Header
 from services.gateway.adapters.upstream import call
+from services.gateway.api.dead_letters import described
 from services.gateway.api.errors import JSON
 from services.gateway.api.openapi import merge
+from services.gateway.api.page import Page
 from services.gateway.api.refusals import BadGateway
 from services.gateway.api.routes import GATEWAY, Route
 
@@ -61,13 +63,6 @@ code {{ font: 14px ui-monospace, monospace; overflow-wrap: anywhere; }}
 _log = structlog.get_logger(__name__)
 
 
-class Page(NamedTuple):
-    status: int
-    content_type: bytes
-    body: bytes
-    headers: tuple[Header, ...] = ()
-
-
 class Pages:
     """Made once, kept, and served from memory; the OpenAPI document at its first reading."""
 
@@ -107,6 +102,7 @@ class Pages:
             if self._document is None:
                 named = sorted({route.service for route in self._routes} - {GATEWAY})
                 documents = {name: await self._read(name) for name in named}
+                documents[GATEWAY] = described()
                 merged = merge(self._routes, documents, self._server_url)
                 self._document = Page(_OK, JSON, json.dumps(merged).encode())
             return self._document
