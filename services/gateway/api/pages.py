@@ -1,9 +1,10 @@
-"""The gateway's own routes: life, readiness, the OpenAPI document, a page listing the routes."""
+"""The gateway's own routes: life, readiness, the OpenAPI and AsyncAPI documents, the routes."""
 
 import asyncio
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any, Final
 
 import structlog
@@ -22,6 +23,8 @@ from services.gateway.api.routes import GATEWAY, Route
 DOCUMENT_BYTES_MAX: Final = 8_388_608
 DOCUMENT_TIMEOUT_S: Final = 10.0
 OPENAPI_PATH: Final = "/openapi.json"
+EVENTS_FILE: Final = "schemas/asyncapi.json"
+"""Of the contracts, as it was committed and reviewed."""
 _OK: Final = 200
 _HTML: Final = b"text/html; charset=utf-8"
 _NOTHING_FROM_ELSEWHERE: Final[Header] = (
@@ -78,6 +81,7 @@ class Pages:
         self._ready = ready
         self._server_url = server_url
         self._docs = Page(_OK, _HTML, _listed(routes), (_NOTHING_FROM_ELSEWHERE,))
+        self._events = Page(_OK, JSON, files("contracts").joinpath(EVENTS_FILE).read_bytes())
         self._document: Page | None = None
         self._reading = asyncio.Lock()
 
@@ -93,6 +97,8 @@ class Pages:
                 return _status("ready")
             case "/docs":
                 return self._docs
+            case "/asyncapi.json":
+                return self._events
             case "/openapi.json":
                 return await self._merged()
         raise NotFound("not_found", "There is nothing at this address.")

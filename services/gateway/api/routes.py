@@ -96,6 +96,7 @@ OWN: Final = (
     Route("GET", "/livez", GATEWAY, "The process answers", Auth.NONE),
     Route("GET", "/readyz", GATEWAY, "Requests are taken", Auth.NONE),
     Route("GET", "/openapi.json", GATEWAY, "This document", Auth.NONE),
+    Route("GET", "/asyncapi.json", GATEWAY, "What services tell each other", Auth.NONE),
     Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE),
 )
 ROUTES: Final = (*KEYS, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)
