@@ -12,7 +12,7 @@ from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.api.authentication import Authority
-from services.gateway.api.dead_letters import DeadLetters
+from services.gateway.api.dead_letters import CONSUMERS, DeadLetters
 from services.gateway.api.edge import Edge
 from services.gateway.api.matching import RouteTable
 from services.gateway.api.pages import Pages
@@ -33,7 +33,8 @@ def create_service(
 
     Raises ValueError when the table routes to a service that is not there.
     """
-    missing = sorted({route.service for route in ROUTES} - set(upstreams) - {GATEWAY})
+    asked = {route.service for route in ROUTES}.union(CONSUMERS)
+    missing = sorted(asked - set(upstreams) - {GATEWAY})
     if missing:
         raise ValueError(f"the gateway routes to {', '.join(missing)}, which it was not given")
     keys = KeysService(upstreams["keys"], platform.internal_tokens)
