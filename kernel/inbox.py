@@ -161,11 +161,12 @@ class Inbox:
         return len(rows)
 
     async def parked(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Dead letters, oldest first: message_id, attempts, error, envelope."""
+        """Dead letters, longest parked first: message_id, attempts, error, envelope, parked_at."""
         async with self._store.database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT message_id, attempts, error, envelope FROM {self._store.schema}.inbox"
-                " WHERE consumer = $1 AND state = 'parked' ORDER BY message_id LIMIT $2",
+                "SELECT message_id, attempts, error, envelope, updated_at AS parked_at"
+                f" FROM {self._store.schema}.inbox WHERE consumer = $1 AND state = 'parked'"
+                " ORDER BY updated_at, message_id LIMIT $2",
                 self.consumer,
                 limit,
             )

@@ -114,7 +114,7 @@ class OriginMiddleware:
             except Error as error:
                 await _render(error)(scope, receive, send_with_id)
             except Exception as error:
-                _log.exception("request_failed", method=scope["method"], path=scope["path"])
+                _log_fault(error, scope)
                 if request.status is not None:
                     raise
                 await _fault(error)(scope, receive, send_with_id)
@@ -126,9 +126,22 @@ def _template(scope: Scope) -> str | None:
     return path
 
 
+def _log_fault(error: Exception, scope: Scope) -> None:
+    """A trace for what nobody expects; that the database is away is known without one."""
+    about = {"method": scope["method"], "path": scope["path"]}
+    if _database_is_away(error):
+        _log.warning("database_away", error=type(error).__name__, **about)
+    else:
+        _log.exception("request_failed", **about)
+
+
+def _database_is_away(error: Exception) -> bool:
+    """Asyncpg's InterfaceError may also be a wrong value."""
+    return isinstance(error, DATABASE_LOST) and not isinstance(error, ValueError)
+
+
 def _fault(error: Exception) -> JSONResponse:
-    """503 while the database is away (asyncpg's InterfaceError may also be a wrong value)."""
-    if isinstance(error, DATABASE_LOST) and not isinstance(error, ValueError):
+    if _database_is_away(error):
         return problem(503, "unavailable", "Not now; ask again.", Retry_After="1")
     return problem(500, "internal_error", "Something went wrong on our side.")
 

@@ -13,6 +13,7 @@ from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.api.authentication import Authority
+from services.gateway.api.dead_letters import CONSUMERS, DeadLetters
 from services.gateway.api.edge import Edge
 from services.gateway.api.matching import RouteTable
 from services.gateway.api.pages import Pages
@@ -46,7 +47,8 @@ def create_service(
 
     Raises ValueError when the table routes to a service that is not there.
     """
-    missing = sorted({route.service for route in ROUTES} - set(upstreams) - {GATEWAY})
+    asked = {route.service for route in ROUTES}.union(CONSUMERS)
+    missing = sorted(asked - set(upstreams) - {GATEWAY})
     if missing:
         raise ValueError(f"the gateway routes to {', '.join(missing)}, which it was not given")
     keys = KeysService(upstreams["keys"], ground.internal_tokens)
@@ -57,6 +59,7 @@ def create_service(
         authority=Authority(key_ring, access_tokens, ground.internal_tokens, ground.clock),
         upstreams=upstreams,
         pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
+        dead_letters=DeadLetters(upstreams),
         ready=ready,
     )
     return Service(

@@ -17,12 +17,14 @@ from kernel.http.identity import HEADER
 from kernel.telemetry.requests import ServedRequest
 from services.gateway.adapters.request_headers import Header, RequestHeaders
 from services.gateway.api.authentication import Authority
+from services.gateway.api.dead_letters import DeadLetters
 from services.gateway.api.exchange import REQUEST_ID, Exchange, body_too_large
 from services.gateway.api.matching import RouteTable
+from services.gateway.api.page import Page
 from services.gateway.api.pages import Pages
 from services.gateway.api.paths import encoded, normal_form
 from services.gateway.api.refusals import BrokeOff
-from services.gateway.api.routes import GATEWAY, Route
+from services.gateway.api.routes import DEAD_LETTERS_PATH, GATEWAY, Route
 from services.gateway.surfaces import surface_of
 
 INTERNAL_TOKEN: Final = HEADER.encode("ascii")
@@ -47,6 +49,7 @@ class Edge:
     authority: Authority
     upstreams: Mapping[str, ASGIApp]
     pages: Pages
+    dead_letters: DeadLetters
     ready: Callable[[], bool]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,13 +110,19 @@ class Edge:
         request.route = route.path
         token = await self.authority.admit(route, headers)
         if route.service == GATEWAY:
-            await exchange.answer(*await self.pages.answer(path))
+            await exchange.answer(*await self._own(scope, path, token))
             return
         exchange.body_bytes_max = route.body_bytes_max
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
         sent_on = _headers_sent_on(headers.forwarded, request.origin, token)
         await self._forward(route, _scope_sent_on(scope, path, sent_on), exchange)
+
+    async def _own(self, scope: Scope, path: str, token: bytes) -> Page:
+        if path.startswith(DEAD_LETTERS_PATH):
+            query = scope.get("query_string", b"")
+            return await self.dead_letters.answer(scope["method"], path, query, token)
+        return await self.pages.answer(path)
 
     async def _forward(self, route: Route, scope: Scope, exchange: Exchange) -> None:
         """Stream through the service's app.
