@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from contracts import asyncapi
 from contracts.envelope import Envelope, PublicEvent
 from contracts.events import EVENTS
 
@@ -38,13 +39,24 @@ def example_path(event: type[PublicEvent]) -> Path:
     return EXAMPLES / f"{event.type_name()}.v{event.schema_version}.json"
 
 
+def examples() -> Mapping[str, Envelope]:
+    """The frozen example of each event that has one already, in its present version."""
+    found = {name: example_path(event) for name, event in EVENTS.items()}
+    return {
+        name: Envelope.model_validate_json(path.read_text())
+        for name, path in found.items()
+        if path.exists()
+    }
+
+
 def files() -> Mapping[Path, str]:
     """Every generated file and what it should hold."""
-    texts = {SCHEMAS / f"{name}.json": schema_of(event) for name, event in EVENTS.items()}
-    envelope = Envelope.model_json_schema(mode="serialization")
-    return {
-        path: _text(value) for path, value in {**texts, SCHEMAS / "Envelope.json": envelope}.items()
+    values = {
+        **{f"{name}.json": schema_of(event) for name, event in EVENTS.items()},
+        "Envelope.json": Envelope.model_json_schema(mode="serialization"),
+        "asyncapi.json": asyncapi.document(examples()),
     }
+    return {SCHEMAS / name: _text(value) for name, value in values.items()}
 
 
 def differences() -> list[str]:

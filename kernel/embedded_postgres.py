@@ -12,26 +12,25 @@ Should we be killed, the kernel sends it SIGQUIT: an immediate end that takes it
 start then replays the log, as after a power cut.
 """
 
-import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from kernel.postgres_cluster import (
     ENVIRONMENT,
     Place,
     PostgresUnavailable,
-    choose_place,
+    find_cluster,
     prepare_cluster,
 )
 from kernel.processes import process_exists
+from kernel.supervision import end, free_port, hold, make_home, open_log, words_since
 
 _DEFAULTS: Final = {
     "max_connections": "100",
@@ -41,8 +40,6 @@ _DEFAULTS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-_LOG_BYTES: Final = 5 * 1024 * 1024
-_LOG_SHOWN_BYTES: Final = 2000
 _SOCKET_PATH_BYTES: Final = 103  # sun_path of macOS, the shortest
 _STATUS_LINE: Final = 7  # of postmaster.pid, from 0; the first is the pid
 _PORTS_TRIED: Final = 5
@@ -55,13 +52,6 @@ _STOP_STEPS: Final = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 1.0), (signal.SIGKI
 
 class PostgresInUse(PostgresUnavailable):
     """Another process runs the server of this home."""
-
-
-def free_port() -> int:
-    """A loopback port that is free now, and may be taken a moment later."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class EmbeddedPostgres:
@@ -115,9 +105,14 @@ class EmbeddedPostgres:
 
     def _start(self, timeout_s: float) -> str:
         for_other_s = min(timeout_s, _OTHER_SERVER_S)
-        _make_home(self._home)
-        self._lock = _hold(self._home, for_other_s)
-        place = choose_place(self._home, self._fallback_root)
+        make_home(self._home)
+        self._lock = hold(self._home, for_other_s)
+        if self._lock is None:
+            pid = _pid_in(self._home / "data") or "unknown"
+            raise PostgresInUse(
+                f"another process already runs PostgreSQL (pid {pid}) in {self._home}; end it first"
+            )
+        place = find_cluster(self._home, self._fallback_root)
         _wait_for_other(place.data, for_other_s)
         password = prepare_cluster(self._home, place, sync=self._options.get("fsync") != "off")
         port = self._launch(place, timeout_s)
@@ -126,7 +121,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """End the server: fast (clients are cut off, data written), after 3 s by force."""
         if self._server is not None:
-            _end(self._server)
+            end(self._server, _STOP_STEPS)
             self._server = None
         if self._lock is not None:
             os.close(self._lock)
@@ -153,7 +148,7 @@ class EmbeddedPostgres:
         settings = _DEFAULTS | self._options | _addresses(place.data, port)
         options = [f"--{name}={value}" for name, value in settings.items()]
         log_path = self._home / "postgres.log"
-        with _open_log(log_path) as log:
+        with open_log(log_path) as log:
             before = log.tell()
             self._server = server = subprocess.Popen(  # noqa: S603 - no shell, our own words
                 place.command(
@@ -173,32 +168,7 @@ class EmbeddedPostgres:
                 raise PostgresUnavailable(f"PostgreSQL is not ready in time; see {log_path}")
             time.sleep(0.005)
         self._server = None
-        return _words_since(log_path, before)
-
-
-def _make_home(home: Path) -> None:
-    if not home.exists():
-        home.mkdir(parents=True)
-        home.chmod(0o711 if os.geteuid() == 0 else 0o700)  # the server's user passes through
-
-
-def _hold(home: Path, wait_s: float) -> int:
-    """Lock the home for as long as the descriptor is open; a killed holder lets go of it."""
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(lock)
-                pid = _pid_in(home / "data") or "unknown"
-                raise PostgresInUse(
-                    f"another process already runs PostgreSQL (pid {pid}) in {home}; end it first"
-                ) from None
-            time.sleep(0.05)
-        else:
-            return lock
+        return words_since(log_path, before)
 
 
 def _wait_for_other(data: Path, wait_s: float) -> None:
@@ -268,26 +238,3 @@ def _addresses(data: Path, port: int) -> dict[str, str]:
         "port": str(port),
         "unix_socket_directories": str(data) if len(longest) <= _SOCKET_PATH_BYTES else "",
     }
-
-
-def _open_log(path: Path) -> BinaryIO:
-    too_long = path.exists() and path.stat().st_size > _LOG_BYTES
-    path.touch(mode=0o600)  # refused statements are in it
-    return path.open("wb" if too_long else "ab")
-
-
-def _words_since(path: Path, position: int) -> str:
-    with path.open("rb") as log:
-        log.seek(max(position, path.stat().st_size - _LOG_SHOWN_BYTES))
-        return log.read().decode(errors="replace").strip()
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    for stop_signal, wait_s in _STOP_STEPS:
-        if server.poll() is None:
-            server.send_signal(stop_signal)
-        try:
-            server.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            continue
-        return

@@ -23,6 +23,7 @@ from kernel.errors import Unavailable
 from kernel.messages import Aggregate, Decider
 from kernel.schema import ALREADY_HANDLED, APPEND_CONFLICT
 from kernel.sql import Connection, Database, Statement, render
+from kernel.telemetry import tracing
 from kernel.unit import Recorded, Unit
 
 C = TypeVar("C")
@@ -116,20 +117,21 @@ class EventStore:
         raises (then nothing is written).
         """
         to_lock: dict[str, Aggregate[Any, Any]] = {}
-        async with self.database.connection() as connection:
-            for _ in range(ATTEMPTS_MAX):
-                unit = self._unit(connection)
-                try:
-                    result, envelopes = await self._attempt(unit, work, heard, to_lock)
-                except Conflict as conflict:
-                    if not conflict.foreseen:
-                        self._heat(unit.heads)
-                    to_lock |= {name: head.aggregate for name, head in unit.heads.items()}
-                else:
-                    for listener in self._committed:
-                        listener(unit.recorded, envelopes)
-                    return result
-        raise Unavailable("busy", "Too many changes at once; try again.", retry_after_s=1)
+        with tracing.deciding(self.schema):
+            async with self.database.connection() as connection:
+                for _ in range(ATTEMPTS_MAX):
+                    unit = self._unit(connection)
+                    try:
+                        result, envelopes = await self._attempt(unit, work, heard, to_lock)
+                    except Conflict as conflict:
+                        if not conflict.foreseen:
+                            self._heat(unit.heads)
+                        to_lock |= {name: head.aggregate for name, head in unit.heads.items()}
+                    else:
+                        for listener in self._committed:
+                            listener(unit.recorded, envelopes)
+                        return result
+            raise Unavailable("busy", "Too many changes at once; try again.", retry_after_s=1)
 
     async def read(self, aggregate: Aggregate[E, S], stream_id: str) -> tuple[S, int]:
         """A stream's state and version (0 when there is none)."""
@@ -156,12 +158,14 @@ class EventStore:
                     unit.locking = True
                     await unit.load(to_lock)
                     result = await work(unit)
-                    return result, await self._write(unit, heard)
+                    with tracing.committing(self.schema):
+                        return result, await self._write(unit, heard)
             result = await work(unit)
             if self._any_hot(unit.heads):
                 raise Conflict(foreseen=True)
-            async with self._transaction_for(unit):
-                return result, await self._write(unit, heard)
+            with tracing.committing(self.schema):
+                async with self._transaction_for(unit):
+                    return result, await self._write(unit, heard)
         except asyncpg.PostgresError as error:
             if error.sqlstate == ALREADY_HANDLED:
                 raise AlreadyHandled from error

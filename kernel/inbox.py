@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +19,14 @@ import structlog
 from pydantic import ValidationError
 
 from contracts.envelope import Envelope, PublicEvent
-from kernel.context import caused_by, origin_of_message
+from kernel.context import Origin, caused_by, current_origin, origin_of_message
 from kernel.errors import Deferred, Error, NotFound, Unavailable
 from kernel.event_store import AlreadyHandled, EventStore, Heard
 from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions, first_id_of
 from kernel.lanes import BATCH_MAX, Lanes
 from kernel.sql import DATABASE_AWAY
+from kernel.telemetry import tracing
+from kernel.telemetry.metrics import HANDLE_DURATION, HANDLED, MESSAGE_AGE, type_label
 from kernel.unit import Unit
 
 Handle = Callable[[Any, Unit], Awaitable[object]]
@@ -57,6 +60,7 @@ class _Message:
     envelope: Envelope
     event: PublicEvent
     handle: Handle
+    origin: Origin
 
 
 class Inbox:
@@ -155,15 +159,16 @@ class Inbox:
             with caused_by(origin_of_message(envelope), self.consumer):
                 error = await self._try(envelope)
                 if error is not None:
-                    await self._put_off(envelope.id, error, attempts=row["attempts"])
+                    await self._put_off(envelope, error, attempts=row["attempts"])
         return len(rows)
 
     async def parked(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Dead letters, oldest first: message_id, attempts, error, envelope."""
+        """Dead letters, longest parked first: message_id, attempts, error, envelope, parked_at."""
         async with self._store.database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT message_id, attempts, error, envelope FROM {self._store.schema}.inbox"
-                " WHERE consumer = $1 AND state = 'parked' ORDER BY message_id LIMIT $2",
+                "SELECT message_id, attempts, error, envelope, updated_at AS parked_at"
+                f" FROM {self._store.schema}.inbox WHERE consumer = $1 AND state = 'parked'"
+                " ORDER BY updated_at, message_id LIMIT $2",
                 self.consumer,
                 limit,
             )
@@ -196,12 +201,16 @@ class Inbox:
         subscription = self._subscriptions.get(envelope.type)
         if subscription is None:
             return LookupError(f"{self.consumer} does not hear {envelope.type}")
+        began_s = monotonic()
         try:
-            event = subscription.event.model_validate(envelope.data)
-            await self._lanes.handled(
-                subscription.lane(event), _Message(envelope, event, subscription.handle)
-            )
+            with tracing.handling(self.consumer, envelope):
+                event = subscription.event.model_validate(envelope.data)
+                await self._lanes.handled(
+                    subscription.lane(event),
+                    _Message(envelope, event, subscription.handle, current_origin()),
+                )
         except AlreadyHandled:
+            self._count(envelope, "repeated")
             _log.debug("message_repeated", message_type=envelope.type)
         except Exception as error:
             # Whatever a handler raises is kept with its message, unless the database is away; but
@@ -211,7 +220,11 @@ class Inbox:
             _log.warning("message_failed", message_type=envelope.type, error=type(error).__name__)
             return error
         else:
+            self._count(envelope, "done")
             _log.info("message_handled", message_type=envelope.type, subject=envelope.subject)
+        finally:
+            took_s = monotonic() - began_s
+            HANDLE_DURATION.labels(self.consumer, type_label(envelope.type)).observe(took_s)
         return None
 
     async def _handle_together(self, messages: Sequence[_Message]) -> None:
@@ -219,7 +232,7 @@ class Inbox:
 
         async def work(unit: Unit) -> None:
             for message in messages:
-                unit.origin = origin_of_message(message.envelope)
+                unit.origin = message.origin
                 await message.handle(message.event, unit)
 
         ids = [message.envelope.id for message in messages]
@@ -235,8 +248,9 @@ class Inbox:
                 if error is None:
                     return
                 if _is_permanent(error):
-                    await self._put_off(envelope.id, error, attempts=1)
+                    await self._put_off(envelope, error, attempts=1)
                     return
+                self._count(envelope, "retry")
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             _log.warning("inbox_try_failed", error=type(error).__name__)
 
@@ -249,6 +263,7 @@ class Inbox:
     async def _keep(self, envelope: Envelope, error: Exception) -> None:
         """Write the first row of a message, `retry` or `parked`; one that is there stays."""
         state, due_at = self._schedule(error, attempts=1)
+        self._count(envelope, state)
         async with self._store.database.connection() as connection:
             await connection.execute(
                 f"INSERT INTO {self._store.schema}.inbox"
@@ -262,21 +277,30 @@ class Inbox:
                 _words(error),
             )
 
-    async def _put_off(self, message_id: UUID, error: Exception, *, attempts: int) -> None:
+    async def _put_off(self, envelope: Envelope, error: Exception, *, attempts: int) -> None:
         """Move the row on to its next due time, or park it, unless somebody else has done so."""
         state, due_at = self._schedule(error, attempts=attempts)
+        self._count(envelope, state)
         async with self._store.database.connection() as connection:
             await connection.execute(
                 f"UPDATE {self._store.schema}.inbox"
                 " SET state = $4, due_at = $5, error = $6, updated_at = clock_timestamp()"
                 " WHERE consumer = $1 AND message_id = $2 AND state = 'retry' AND attempts = $3",
                 self.consumer,
-                message_id,
+                envelope.id,
                 attempts,
                 state,
                 due_at,
                 _words(error),
             )
+
+    def _count(self, envelope: Envelope, outcome: str) -> None:
+        """What came of one try."""
+        message_type = type_label(envelope.type)
+        HANDLED.labels(self.consumer, message_type, outcome).inc()
+        if outcome == "done":
+            age_s = (self._store.clock.now() - envelope.time).total_seconds()
+            MESSAGE_AGE.labels(self.consumer, message_type).observe(max(0.0, age_s))
 
     def _schedule(self, error: Exception, *, attempts: int) -> tuple[str, datetime | None]:
         """The state after so many failed attempts, and when it is due again."""

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ import structlog
 from contracts.envelope import Envelope
 from kernel.bus import Bus
 from kernel.event_store import OUTBOX_LEASE, EventStore
+from kernel.telemetry import tracing
+from kernel.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, type_label
 from kernel.unit import Recorded
 
 IN_FLIGHT_MAX = 64
@@ -112,9 +115,11 @@ class Publisher:
         while True:
             stream_id = await self._ready.get()
             envelope = self._by_stream[stream_id][0]
+            began_s = monotonic()
             try:
-                async with asyncio.timeout(self._publish_timeout_s):
-                    await self._bus.publish(envelope)
+                with tracing.publishing(self._store.schema, envelope) as message:
+                    async with asyncio.timeout(self._publish_timeout_s):
+                        await self._bus.publish(message)
             except asyncio.CancelledError as error:  # a closing channel cancels its confirms
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
@@ -124,6 +129,11 @@ class Publisher:
                 self._back_off(stream_id, envelope, error)
             else:
                 self._confirm(stream_id, envelope)
+                self._count(envelope, "confirmed")
+            PUBLISH_DURATION.labels(self._store.schema).observe(monotonic() - began_s)
+
+    def _count(self, envelope: Envelope, outcome: str) -> None:
+        PUBLISHED.labels(self._store.schema, type_label(envelope.type), outcome).inc()
 
     def _confirm(self, stream_id: str, envelope: Envelope) -> None:
         self._attempts.pop(stream_id, None)
@@ -139,6 +149,7 @@ class Publisher:
     def _back_off(self, stream_id: str, envelope: Envelope, error: BaseException) -> None:
         attempts = self._attempts[stream_id] = self._attempts.get(stream_id, 0) + 1
         delay_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(attempts - 1, 10))
+        self._count(envelope, "failed")
         _log.warning(
             "publish_failed",
             message_id=str(envelope.id),

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp
 
 from kernel.bus import Bus
 from kernel.service import Service
-from kernel.settings import WrongSettings
+from kernel.settings import Settings, WrongSettings
+from kernel.telemetry.exposition import metrics_app
 
 ACCEPT_END_TIMEOUT_S = 1
 BACKLOG = 2_048
@@ -105,6 +106,17 @@ def held(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def metrics_endpoint(settings: Settings) -> Endpoint:
+    """Of a process whose own address clients can reach. Raises `WrongSettings`."""
+    assert settings.metrics_port is not None, "somebody wants it"
+    try:
+        return Endpoint("metrics", metrics_app, bind(settings.host, settings.metrics_port))
+    except OSError as error:
+        raise WrongSettings(
+            f"SmartSpec can't start: METRICS_PORT {settings.metrics_port}: {error.strerror}"
+        ) from None
 
 
 class _Server(uvicorn.Server):

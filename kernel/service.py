@@ -20,6 +20,7 @@ from kernel.outbox import Publisher
 from kernel.projections import ReadModel, ensure
 from kernel.secrets import Secrets
 from kernel.sql import Database
+from kernel.telemetry.backlog import Backlog
 from kernel.waiting import Waiters
 
 FLUSH_TIMEOUT_S = 2.0
@@ -115,6 +116,9 @@ class Service:
             self._tasks.append(self._spawn(self.inbox.run, failed))
         if self.publisher is not None:
             self._tasks.append(self._spawn(self.publisher.run, failed))
+        if self.store is not None:
+            backlog = Backlog(self.name, self.store.database, self.store.schema)
+            self._tasks.append(self._spawn(backlog.run, failed))
         self._worker_tasks = [self._spawn(worker, failed) for worker in self.workers]
 
     async def quiesce(self) -> None:

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", validation_alias="HOST")
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
     public_base_url: str | None = Field(None, validation_alias="PUBLIC_BASE_URL")
+    metrics_port: int | None = Field(None, ge=0, le=65535, validation_alias="METRICS_PORT")
+    otlp_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern=r"^https?://"
+    )
     log_level: str = Field(
         "INFO",
         validation_alias="LOG_LEVEL",

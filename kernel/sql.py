@@ -7,8 +7,9 @@ every table is schema-qualified, nothing relies on `search_path`.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
+from time import monotonic
 from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -20,6 +21,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
+
+from kernel.telemetry.metrics import POOL_WAIT
+from kernel.telemetry.pools import POOLS
 
 T = TypeVar("T")
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
@@ -40,6 +44,7 @@ DATABASE_LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,  # a connection whose end is on its way, and not here yet
 )
 """What it looks like when the server is gone, going or coming: nothing is wrong with the work."""
 
@@ -139,6 +144,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        POOLS.watch(self)
 
     @classmethod
     async def connect(
@@ -162,12 +168,22 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
+        """One of the pool's. A connection that the server has given up is thrown away: it may look
+        alive for as long as its last bytes are on their way."""
+        asked_s = monotonic()
         async with self._pool.acquire() as connection:
-            yield connection
+            POOL_WAIT.observe(monotonic() - asked_s)
+            try:
+                yield connection
+            except DATABASE_LOST as error:
+                if not isinstance(error, ValueError):  # that is a value that does not fit
+                    with suppress(asyncpg.InterfaceError):  # the pool was faster
+                        connection.terminate()
+                raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def fetch(self, statement: ClauseElement, **parameters: Any) -> list[asyncpg.Record]:
@@ -186,8 +202,14 @@ class Database:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
 
+    def connections(self) -> tuple[int, int]:
+        """How many of the pool's connections are idle, and how many in use; for `/metrics`."""
+        idle = self._pool.get_idle_size()
+        return idle, self._pool.get_size() - idle
+
     async def close(self, timeout_s: float = 2.0) -> None:
         """Close politely, then firmly."""
+        POOLS.forget(self)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._pool.close()

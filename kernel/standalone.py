@@ -17,11 +17,12 @@ from starlette.types import ASGIApp
 from kernel import logs
 from kernel.bus import RabbitMQBus
 from kernel.migrations import migrate
-from kernel.runtime import Endpoint, Runtime, listening
+from kernel.runtime import Endpoint, Runtime, listening, metrics_endpoint
 from kernel.secrets import Secrets, secrets_of
 from kernel.service import Ground, Platform, Service
 from kernel.settings import Settings, WrongSettings, read_settings
 from kernel.sql import Database, until_there
+from kernel.telemetry.observing import RABBITMQ, observed
 
 Compose = Callable[[Platform, Secrets], Service]
 ComposeEdge = Callable[[Ground, Secrets, Callable[[], bool]], Service]
@@ -63,7 +64,10 @@ def run_edge(name: str, compose: ComposeEdge) -> int:
         address = f"http://{settings.host}:{edge.getsockname()[1]}"
         secrets, ground = _ground(name, settings, settings.public_base_url or address)
         service = compose(ground, secrets, lambda: runtime.ready)
-        runtime = Runtime([service], ground.bus, [_endpoint(service, edge)])
+        endpoints = [_endpoint(service, edge)]
+        if settings.metrics_port is not None:
+            endpoints.append(metrics_endpoint(settings))
+        runtime = Runtime([service], ground.bus, endpoints)
         return await _until_ended(runtime)
 
     return _process(serve)
@@ -84,7 +88,7 @@ def _process(serve: Callable[[Settings, socket], Coroutine[Any, Any, int]]) -> i
         listening(settings.host, settings.port) as edge,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        return runner.run(serve(settings, edge))
+        return runner.run(observed(serve(settings, edge), settings.otlp_endpoint, RABBITMQ))
 
 
 def _ground(name: str, settings: Settings, public_base_url: str) -> tuple[Secrets, Ground]:

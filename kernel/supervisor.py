@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import BinaryIO, Final
 
 import structlog
 
@@ -56,8 +56,14 @@ class Supervisor:
     """Runs `programs`, from the main thread: a child ends with the thread that made it."""
 
     def __init__(
-        self, programs: Sequence[Program], *, end_timeout_s: float = END_TIMEOUT_S
+        self,
+        programs: Sequence[Program],
+        *,
+        output: BinaryIO | None = None,
+        end_timeout_s: float = END_TIMEOUT_S,
     ) -> None:
+        """Programs write to `output`, by default where we do."""
+        self._output = output
         self._end_timeout_s = end_timeout_s
         self._lives = [_Life(program) for program in programs]
         self._stop = asyncio.Event()
@@ -107,7 +113,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
-            process = life.process = await _started(life.program)
+            process = life.process = await _started(life.program, self._output)
             watching = asyncio.create_task(self._watch_ready(life))
             try:
                 status = await process.wait()
@@ -144,12 +150,14 @@ class Supervisor:
         _log.info("ended")
 
 
-async def _started(program: Program) -> asyncio.subprocess.Process:
+async def _started(program: Program, output: BinaryIO | None) -> asyncio.subprocess.Process:
     """In a session of its own, so that Ctrl-C reaches us alone; ends with us in any case."""
     return await asyncio.create_subprocess_exec(
         *bound_command(program.command, death_signal=signal.SIGTERM),
         env=os.environ | program.environment,
         stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         start_new_session=True,
     )
 

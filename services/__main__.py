@@ -24,13 +24,16 @@ import uvloop
 
 from kernel import logs
 from kernel.embedded_postgres import EmbeddedPostgres
+from kernel.local_rabbitmq import LocalRabbitMQ
 from kernel.migrations import migrate
 from kernel.postgres_cluster import PostgresUnavailable
 from kernel.processes import watch_parent
 from kernel.projections import History, rebuild, verify
+from kernel.rabbitmq_node import RabbitMQUnavailable
 from kernel.runtime import held, listening
-from kernel.settings import Settings, WrongSettings, read_settings, refuse_unknown
+from kernel.settings import Settings, read_settings, refuse_unknown
 from kernel.sql import Database
+from kernel.telemetry.observing import MEMORY, RABBITMQ, observed
 from services import separate, together
 from services.credits import app as credits_app
 from services.credits.settings import CreditsSettings
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work = _serving(arguments, settings, ground)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(work())
-    except (PostgresUnavailable, OSError) as error:
+    except (PostgresUnavailable, RabbitMQUnavailable, OSError) as error:
         sys.stderr.write(f"SmartSpec can't go on: {error}\n")
         return 1
     except KeyboardInterrupt:  # before it was ready; from then on the runtime hears of Ctrl-C
@@ -137,10 +140,12 @@ def _serving(
         case "rebuild":
             return partial(_rebuild, dsn, arguments.service, only_verify=arguments.verify)
     if edge is not None:
-        return partial(together.serve, settings, dsn, postgres, edge, migration_folders())
+        return partial(_together, settings, dsn, postgres, edge)
     broker = settings.rabbitmq_url
     if broker is None:
-        raise WrongSettings("SmartSpec can't start: --separate needs RABBITMQ_URL")
+        rabbitmq = LocalRabbitMQ(settings.home / "rabbitmq")
+        ground.callback(rabbitmq.stop)
+        broker = rabbitmq.start()
     place = separate.Place(settings, dsn, broker)
     return partial(
         separate.serve,
@@ -148,6 +153,15 @@ def _serving(
         arguments.only or separate.SERVICES,
         arguments.replicas,
         migration_folders(),
+    )
+
+
+async def _together(
+    settings: Settings, dsn: str, postgres: EmbeddedPostgres | None, edge: socket
+) -> int:
+    serving = together.serve(settings, dsn, postgres, edge, migration_folders())
+    return await observed(
+        serving, settings.otlp_endpoint, RABBITMQ if settings.rabbitmq_url else MEMORY
     )
 
 

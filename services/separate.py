@@ -5,11 +5,12 @@ Nothing of a service is imported here: a process is what its container would be.
 
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from kernel.migrations import migrate
 from kernel.runtime import QUIET_PORTS, quiet_port
@@ -25,9 +26,11 @@ INNER: Final = ("keys", "credits", "generation", "storage")
 SERVICES: Final = (GATEWAY, *INNER, SIMULATOR)
 ALONE: Final = (GATEWAY, SIMULATOR)
 """One has the address that clients know, the other a memory of its own."""
+_log = structlog.get_logger(__name__)
 LOOPBACK: Final = "127.0.0.1"
 RANKS: Final = {GATEWAY: 0, SIMULATOR: 2}
 INNER_RANK: Final = 1
+METRICS_PORT: Final = "METRICS_PORT"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Place:
     dsn: str
     rabbitmq_url: str
 
+    def address(self, port: int) -> str:
+        """What clients know, when the gateway listens on `port`."""
+        return self.settings.public_base_url or f"http://{self.settings.host}:{port}"
+
 
 async def serve(
     place: Place,
@@ -47,21 +54,34 @@ async def serve(
 ) -> int:
     """Until a signal; the exit status."""
     settings = place.settings
+    in_sandbox = sandbox.is_on(settings)
     secrets = secrets_of(settings)  # made before two processes look for them
     await until_there(lambda: migrate(place.dsn, migrations))
-    wanted = Counter({name: replicas.get(name, 1) for name in SERVICES if name in only})
-    in_sandbox = sandbox.is_on(settings)
-    if not in_sandbox:
-        del wanted[SIMULATOR]
-    ports = _ports(place, wanted)
-    port = ports[GATEWAY][0] if GATEWAY in ports else settings.port
-    address = f"http://{settings.host}:{port}"
-    supervisor = Supervisor(_programs(place, ports, address))
+    wanted = set(only) if in_sandbox else set(only) - {SIMULATOR}
+    started = programs(place, wanted, replicas)
+    supervisor = Supervisor(started)
+    ports = {program.name: program.port for program in started}
+    address = place.address(ports.get(GATEWAY, settings.port))
 
     async def on_ready() -> None:
-        sandbox.welcome(settings.public_base_url or address, secrets if in_sandbox else None)
+        for program in started:
+            _log.info("metrics", program=program.name, url=_metrics_of(program))
+        sandbox.welcome(address, secrets if in_sandbox else None)
 
     return 0 if await supervisor.run(on_ready) else 1
+
+
+def programs(place: Place, wanted: Collection[str], replicas: Mapping[str, int]) -> list[Program]:
+    """A process for each replica of each service."""
+    ports = _ports(place, {name: replicas.get(name, 1) for name in SERVICES if name in wanted})
+    address = place.address(ports[GATEWAY][0] if GATEWAY in ports else place.settings.port)
+    return _programs(place, ports, address)
+
+
+def _metrics_of(program: Program) -> str:
+    """The gateway's own address is for clients."""
+    port = program.environment.get(METRICS_PORT, program.port)
+    return f"http://{LOOPBACK}:{port}/metrics"
 
 
 def _ports(place: Place, wanted: Mapping[str, int]) -> dict[str, list[int]]:
@@ -99,9 +119,10 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
         for name in INNER
         if name in ports
     }
-    inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": settings.public_base_url or address}
+    inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": address}
+    metrics_port = settings.metrics_port or quiet_port(max(map(max, ports.values())))
     own = {
-        GATEWAY: {"HOST": settings.host, **upstreams},
+        GATEWAY: {"HOST": settings.host, METRICS_PORT: str(metrics_port), **upstreams},
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
     }
     return [

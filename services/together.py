@@ -15,7 +15,7 @@ from kernel.clock import Clock
 from kernel.embedded_postgres import EmbeddedPostgres
 from kernel.migrations import migrate
 from kernel.postgres_cluster import PostgresUnavailable
-from kernel.runtime import Endpoint, Runtime
+from kernel.runtime import Endpoint, Runtime, metrics_endpoint
 from kernel.secrets import Secrets, secrets_of
 from kernel.service import Ground, Platform, Service
 from kernel.settings import Settings, read_settings
@@ -56,6 +56,8 @@ async def serve(
         if vendors is not None:
             simulator = _simulator(settings, platform.clock)
             endpoints.append(Endpoint("simulator", simulator, vendors))
+        if settings.metrics_port is not None:
+            endpoints.append(metrics_endpoint(settings))
         guarded = [*services.values(), *_guards(postgres)]
         runtime = Runtime(guarded, platform.bus, endpoints)
 

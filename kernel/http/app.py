@@ -1,23 +1,33 @@
 """The app factory of a service: one shape of errors, request ids, health, strict bodies."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kernel.context import caused_by, origin_of_request
 from kernel.errors import Error, UnsupportedMedia
 from kernel.http.identity import InternalTokens
 from kernel.sql import DATABASE_LOST
+from kernel.telemetry.exposition import PATH as METRICS
+from kernel.telemetry.exposition import exposition
+from kernel.telemetry.requests import ServedRequest
 
 REQUEST_ID = "x-request-id"
 FIELD_ERRORS_MAX = 20
 _BODY_METHODS = {"POST", "PUT", "PATCH"}
+_NOT_ITS_OWN: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own telemetry tells bodies and errors' words; ours is `kernel.telemetry`."""
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 _log = structlog.get_logger(__name__)
@@ -30,8 +40,15 @@ def create_app(
     internal_tokens: InternalTokens,
     ready: Callable[[], Awaitable[bool]],
 ) -> FastAPI:
-    """A service's HTTP side: its routers, `/livez`, `/readyz` and the kernel's error rendering."""
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, strict_content_type=False)
+    """A service's HTTP side: its routers, `/livez`, `/readyz`, `/metrics` and the kernel's error
+    rendering."""
+    app = FastAPI(
+        title=title,
+        docs_url=None,
+        redoc_url=None,
+        strict_content_type=False,
+        telemetry=_NOT_ITS_OWN,
+    )
     app.state.internal_tokens = internal_tokens
     for router in routers:
         app.include_router(router)
@@ -55,7 +72,8 @@ def problem(
 
 
 class OriginMiddleware:
-    """Gives each request its origin, answers with its id, and turns a fault into a plain 500."""
+    """Gives each request its origin and span, answers with its id, and turns a fault into a plain
+    500."""
 
     def __init__(self, app: ASGIApp, service: str) -> None:
         self._app = app
@@ -66,16 +84,20 @@ class OriginMiddleware:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = origin_of_request(headers.get(REQUEST_ID.encode()), headers.get(b"traceparent"))
-        started = False
+        request = ServedRequest(
+            self._service,
+            scope["method"],
+            headers.get(REQUEST_ID.encode()),
+            headers.get(b"traceparent"),
+        )
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
+                request.status = message["status"]
+                request.route = _template(scope)
                 message["headers"] = [
                     *message.get("headers", ()),
-                    (REQUEST_ID.encode(), origin.correlation_id.encode()),
+                    (REQUEST_ID.encode(), request.origin.correlation_id.encode()),
                 ]
                 _log.info(
                     "request",
@@ -85,22 +107,41 @@ class OriginMiddleware:
                 )
             await send(message)
 
-        with caused_by(origin, self._service):
+        with request:
             try:
                 _refuse_other_media(scope["method"], headers)
                 await self._app(scope, receive, send_with_id)
             except Error as error:
                 await _render(error)(scope, receive, send_with_id)
             except Exception as error:
-                _log.exception("request_failed", method=scope["method"], path=scope["path"])
-                if started:
+                _log_fault(error, scope)
+                if request.status is not None:
                     raise
                 await _fault(error)(scope, receive, send_with_id)
 
 
+def _template(scope: Scope) -> str | None:
+    """The path of the route that matched; the router notes it in the scope."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
+
+
+def _log_fault(error: Exception, scope: Scope) -> None:
+    """A trace for what nobody expects; that the database is away is known without one."""
+    about = {"method": scope["method"], "path": scope["path"]}
+    if _database_is_away(error):
+        _log.warning("database_away", error=type(error).__name__, **about)
+    else:
+        _log.exception("request_failed", **about)
+
+
+def _database_is_away(error: Exception) -> bool:
+    """Asyncpg's InterfaceError may also be a wrong value."""
+    return isinstance(error, DATABASE_LOST) and not isinstance(error, ValueError)
+
+
 def _fault(error: Exception) -> JSONResponse:
-    """503 while the database is away (asyncpg's InterfaceError may also be a wrong value)."""
-    if isinstance(error, DATABASE_LOST) and not isinstance(error, ValueError):
+    if _database_is_away(error):
         return problem(503, "unavailable", "Not now; ask again.", Retry_After="1")
     return problem(500, "internal_error", "Something went wrong on our side.")
 
@@ -127,6 +168,12 @@ def _health(ready: Callable[[], Awaitable[bool]]) -> APIRouter:
         if await ready():
             return JSONResponse({"status": "ready"})
         return problem(503, "not_ready", "Starting or ending, or a part is away.", Retry_After="1")
+
+    @router.get(METRICS, include_in_schema=False)
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        """Of the whole process, which may run several services."""
+        body, content_type = exposition(accept)
+        return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
     return router
 

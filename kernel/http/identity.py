@@ -43,6 +43,13 @@ class Identity:
                 "access_denied", f"The scope {scope} is missing.", {"required_scope": scope}
             )
 
+    def require_admin(self) -> None:
+        """Raise `Forbidden` unless a signed-in admin asks; no key does, whatever its scopes."""
+        if self.role != "admin" or self.key_id is not None:
+            raise Forbidden(
+                "access_denied", "This is for a signed-in admin.", {"required_scope": "admin"}
+            )
+
 
 class InternalTokens:
     """Mints (gateway) and reads (services) internal tokens: HS256 in one process."""

@@ -2,6 +2,7 @@
 
 from kernel.event_store import EventStore
 from kernel.http import create_app
+from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -34,16 +35,17 @@ def create_service(settings: CreditsSettings, platform: Platform) -> Service:
         announce=announce,
         project=project,
     )
+    inbox = Inbox("credits", store, subscriptions(settings.grant_units_by_plan))
     return Service(
         name="credits",
         app=create_app(
             "credits",
-            [routes(platform.database)],
+            [routes(platform.database), dead_letter_routes(inbox)],
             internal_tokens=platform.internal_tokens,
             ready=platform.database.answers,
         ),
         store=store,
         read_model=READ_MODEL,
-        inbox=Inbox("credits", store, subscriptions(settings.grant_units_by_plan)),
+        inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
     )

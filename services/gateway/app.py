@@ -8,10 +8,12 @@ from contracts.keys import KeyRevoked
 from kernel.http.access_tokens import AccessTokens
 from kernel.secrets import Secrets
 from kernel.service import Ground, Service
-from kernel.settings import read_settings
+from kernel.settings import WrongSettings, read_settings
+from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.api.authentication import Authority
+from services.gateway.api.dead_letters import CONSUMERS, DeadLetters
 from services.gateway.api.edge import Edge
 from services.gateway.api.matching import RouteTable
 from services.gateway.api.pages import Pages
@@ -22,12 +24,16 @@ HERE = "/"
 
 
 def compose(
-    ground: Ground, secrets: Secrets, ready: Callable[[], bool], upstreams: Mapping[str, ASGIApp]
+    ground: Ground,
+    secrets: Secrets,
+    ready: Callable[[], bool],
+    upstreams: Mapping[str, ASGIApp] | None = None,
 ) -> Service:
-    """The edge by the environment's settings."""
+    """The edge by the environment's settings, over services of this process or of others."""
     settings = read_settings(GatewaySettings)
     access_tokens = AccessTokens.of(settings, secrets.jwt_secret, ground.clock)
-    return create_service(settings, ground, access_tokens, upstreams, ready)
+    reached = http_upstreams(settings) if upstreams is None else upstreams
+    return create_service(settings, ground, access_tokens, reached, ready)
 
 
 def create_service(
@@ -41,7 +47,8 @@ def create_service(
 
     Raises ValueError when the table routes to a service that is not there.
     """
-    missing = sorted({route.service for route in ROUTES} - set(upstreams) - {GATEWAY})
+    asked = {route.service for route in ROUTES}.union(CONSUMERS)
+    missing = sorted(asked - set(upstreams) - {GATEWAY})
     if missing:
         raise ValueError(f"the gateway routes to {', '.join(missing)}, which it was not given")
     keys = KeysService(upstreams["keys"], ground.internal_tokens)
@@ -52,6 +59,26 @@ def create_service(
         authority=Authority(key_ring, access_tokens, ground.internal_tokens, ground.clock),
         upstreams=upstreams,
         pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
+        dead_letters=DeadLetters(upstreams),
         ready=ready,
     )
-    return Service(name=GATEWAY, app=edge)
+    return Service(
+        name=GATEWAY,
+        app=edge,
+        resources=[item for item in upstreams.values() if isinstance(item, HttpUpstream)],
+    )
+
+
+def http_upstreams(settings: GatewaySettings) -> dict[str, HttpUpstream]:
+    """Every service in a process of its own, by name. To be called where a loop runs; the gateway's
+    `Service` closes them. Raises `WrongSettings`, naming what is missing."""
+    addresses = {
+        "keys": settings.keys_url,
+        "credits": settings.credits_url,
+        "generation": settings.generation_url,
+        "storage": settings.storage_url,
+    }
+    missing = [f"{name.upper()}_URL" for name, base_urls in addresses.items() if not base_urls]
+    if missing:
+        raise WrongSettings(f"SmartSpec can't start: the gateway needs {', '.join(missing)}")
+    return {name: HttpUpstream(name, base_urls) for name, base_urls in addresses.items()}

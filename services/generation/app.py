@@ -6,6 +6,7 @@ from datetime import timedelta
 from kernel.encryption import Personal
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
+from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -87,17 +88,18 @@ def create_service(
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
     )
+    inbox = Inbox("generation", store, subscriptions(catalogue))
     return Service(
         name="generation",
         app=create_app(
             "generation",
-            [routes(tasks)],
+            [routes(tasks), dead_letter_routes(inbox)],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),
         store=store,
         read_model=READ_MODEL,
-        inbox=Inbox("generation", store, subscriptions(catalogue)),
+        inbox=inbox,
         publisher=publisher,
         waiters=waiters,
         workers=(jobs.run, TaskChanges(store, platform.bus, waiters).run, idempotency.run),

@@ -2,6 +2,7 @@
 
 from kernel.event_store import EventStore
 from kernel.http import create_app
+from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
@@ -47,17 +48,21 @@ def create_service(
     outbound = Outbound(allowed_origins=allowed_origins)
     pictures = PictureFetcher(outbound, objects.incoming)
     worker = OutputWorker(store, objects, pictures, sole_owner=platform.sole_owner)
+    inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
         app=create_app(
             "storage",
-            [routes(database, objects, platform.links, platform.clock)],
+            [
+                routes(database, objects, platform.links, platform.clock),
+                dead_letter_routes(inbox),
+            ],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),
         store=store,
         read_model=READ_MODEL,
-        inbox=Inbox("storage", store, subscriptions()),
+        inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         workers=(worker.run,),
         resources=(outbound, pictures),

@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import asyncpg
-
 from kernel.embedded_postgres import EmbeddedPostgres
 from services.simulator.domain.scenarios import draw
 from tests.campaign.checker import check
-from tests.campaign.final_reads import HISTORIES, Told
+from tests.campaign.final_reads import Told
 from tests.campaign.invariants import Violation
 from tests.campaign.load import Load
 from tests.campaign.process import (
@@ -26,6 +24,7 @@ from tests.campaign.process import (
     quiet_port,
     temporary_home,
 )
+from tests.campaign.quiet import left_to_do
 
 SETTINGS: Final[Mapping[str, str]] = {
     "SIMULATOR_CANNED": "true",
@@ -200,22 +199,5 @@ class _Drive:
         load.expect(up=True)
         deadline = time.monotonic() + self.plan.settle_timeout_s
         self.report.unsettled = await load.settle(self.plan.settle_timeout_s)
-        while time.monotonic() < deadline and not await self._is_quiet():  # noqa: ASYNC110 - another process's state
+        while time.monotonic() < deadline and await left_to_do(self.product.dsn):  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(QUIET_LOOK_EVERY_S)
-
-    async def _is_quiet(self) -> bool:
-        waiting = " UNION ALL ".join(
-            f"SELECT FROM {schema}.outbox UNION ALL"
-            f" SELECT FROM {schema}.inbox WHERE state = 'retry'"
-            for schema in HISTORIES
-        )
-        open_tasks = (
-            "SELECT FROM generation.streams"
-            " WHERE state->>'stage' NOT IN ('completed', 'failed', 'cancelled')"
-        )
-        connection = await asyncpg.connect(self.product.dsn)
-        try:
-            question = f"SELECT NOT EXISTS ({waiting} UNION ALL {open_tasks})"
-            return bool(await connection.fetchval(question))
-        finally:
-            await connection.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -97,6 +98,20 @@ class Load:
         else:
             self._up.clear()
 
+    async def accepted_again(self, timeout_s: float) -> float:
+        """Seconds until a request that begins now, beside all others, was answered; `timeout_s`
+        when it was not."""
+        began_s = time.monotonic()
+        number = len(self._requests)
+        self._requests.append(asyncio.create_task(self._ask(number)))
+        prompt = hashlib.sha256(self._prompt(number).encode()).hexdigest()
+        outcomes = self.outcomes
+        while prompt not in outcomes.accepted and prompt not in outcomes.refused:
+            if time.monotonic() - began_s > timeout_s:
+                return timeout_s
+            await asyncio.sleep(ASK_AGAIN_AFTER_S)
+        return time.monotonic() - began_s
+
     async def settle(self, timeout_s: float) -> int:
         """Wait until each request was answered and each task has ended; how many have not.
 
@@ -109,17 +124,20 @@ class Load:
 
     async def _request(self, number: int) -> None:
         async with self._slots:
-            user = number // REQUESTS_BY_USER
-            prompt = self._prompt(number)
-            request = hashlib.sha256(prompt.encode()).hexdigest()
-            self.outcomes.unknown.add(request)
-            headers = {
-                "X-API-Key": await asyncio.shield(self._key_of(user)),
-                "Idempotency-Key": request,
-            }
-            task = await self._generate(request, _body(prompt, user), headers)
-            if task is not None:
-                await self._follow(number, task, headers["X-API-Key"])
+            await self._ask(number)
+
+    async def _ask(self, number: int) -> None:
+        user = number // REQUESTS_BY_USER
+        prompt = self._prompt(number)
+        request = hashlib.sha256(prompt.encode()).hexdigest()
+        self.outcomes.unknown.add(request)
+        headers = {
+            "X-API-Key": await asyncio.shield(self._key_of(user)),
+            "Idempotency-Key": request,
+        }
+        task = await self._generate(request, _body(prompt, user), headers)
+        if task is not None:
+            await self._follow(number, task, headers["X-API-Key"])
 
     async def _generate(
         self, request: str, body: dict[str, Any], headers: dict[str, str]

@@ -191,9 +191,9 @@ class KeysBehind(Behind):
 
 
 class World:
-    """The edge over four services that were written for the test."""
+    """The edge over four services that were written for the test, or what is `elsewhere`."""
 
-    def __init__(self) -> None:
+    def __init__(self, **elsewhere: ASGIApp) -> None:
         self.clock = FakeClock()
         self.bus = MemoryBus()
         encryption = Encryption(["a master key of tests, and of nothing else"])
@@ -216,6 +216,7 @@ class World:
             "generation": self.generation,
             "credits": self.credits,
             "storage": self.storage,
+            **elsewhere,
         }
         settings = GatewaySettings()
         self.service = create_service(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel
 
+from contracts.generate import SCHEMAS
 from kernel.http import Caller, create_app
 from services.gateway.api.openapi import merge
 from services.gateway.api.routes import ROUTES, Auth, Route
@@ -128,6 +129,12 @@ async def test_a_service_without_a_document_is_a_bad_gateway_and_asked_again(wor
     assert (await world.ask("GET", "/openapi.json")).status == 502
     world.keys.openapi = {"paths": {}}
     assert (await world.ask("GET", "/openapi.json")).status == 200
+
+
+async def test_serves_the_document_of_the_events_as_it_was_committed(world: World) -> None:
+    answer = await world.ask("GET", "/asyncapi.json")
+    assert (answer.status, answer.one("content-type")) == (200, "application/json")
+    assert answer.body == (SCHEMAS / "asyncapi.json").read_bytes()
 
 
 async def test_the_page_lists_every_route_and_loads_nothing(world: World) -> None:

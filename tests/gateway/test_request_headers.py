@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.gateway.driving import World, bearer
@@ -31,13 +33,13 @@ async def test_only_known_headers_reach_a_service(world: World) -> None:
     await world.ask("POST", GENERATE, [*passed.items(), *stripped.items(), credential])
     seen = world.generation.headers_seen
     assert {name: seen.get(name) for name in passed} == passed
-    assert set(seen) - set(passed) == {"x-internal-token", "x-request-id"}
+    assert set(seen) - set(passed) == {"x-internal-token", "x-request-id", "traceparent"}
     assert world.caller(world.generation).role == "user"
 
 
 async def test_a_forged_identity_is_stripped_from_an_open_route_too(world: World) -> None:
     await world.ask("POST", "/auth/login", [("X-Internal-Token", "forged"), ("X-User-Id", "1")])
-    assert set(world.keys.headers_seen) == {"x-request-id", "x-internal-token"}
+    assert set(world.keys.headers_seen) == {"x-request-id", "x-internal-token", "traceparent"}
     assert world.caller(world.keys).role == "anonymous"
 
 
@@ -62,8 +64,15 @@ async def test_a_trace_goes_on_when_it_is_well_formed(
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     await world.ask("GET", TASKS, [signed_in, ("traceparent", trace)])
     assert world.generation.headers_seen["traceparent"] == trace
-    await world.ask("GET", TASKS, [signed_in, ("traceparent", "forged")])
-    assert "traceparent" not in world.generation.headers_seen
+
+
+@pytest.mark.parametrize("given", [[], [("traceparent", "forged")]])
+async def test_a_request_without_a_trace_begins_one(
+    world: World, signed_in: tuple[str, str], given: list[tuple[str, str]]
+) -> None:
+    await world.ask("GET", TASKS, [signed_in, *given])
+    made = world.generation.headers_seen["traceparent"]
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", made)
 
 
 async def test_headers_of_the_connection_and_inner_ones_stay_inside(

@@ -19,6 +19,7 @@ from contracts.envelope import Envelope, PublicEvent
 from contracts.generation import TaskCreated
 from contracts.storage import FileFacts, OutputStored
 from kernel.clock import new_id
+from kernel.context import Origin, caused_by
 from kernel.encryption import Personal
 from kernel.http import Identity
 from kernel.http.identity import HEADER
@@ -237,7 +238,12 @@ class Bench:
     user_id: UUID = field(default_factory=new_id)
 
     async def task(
-        self, outputs: int = 1, *, deadline_s: int = 300, seed: int | None = None
+        self,
+        outputs: int = 1,
+        *,
+        deadline_s: int = 300,
+        seed: int | None = None,
+        traceparent: str | None = None,
     ) -> UUID:
         """A task whose credits are reserved, so that its jobs are due."""
         store, inbox = self.service.store, self.service.inbox
@@ -270,9 +276,11 @@ class Bench:
             await personal.keep(unit, self.user_id, f"task-{task_id}", json.dumps(words))
             record_deadline(unit, task_id, deadline_at)
 
-        await store.transact(work)
+        with caused_by(Origin("request-1", None, traceparent), "generation"):
+            await store.transact(work)
         reserved = CreditsReserved(task_id=task_id, account_id=self.user_id, amount_units=15_000)
-        await inbox.receive(envelope_of(reserved))
+        message = envelope_of(reserved).model_copy(update={"traceparent": traceparent})
+        await inbox.receive(message)
         return task_id
 
     async def attend(self, after_s: float = 0) -> int:

@@ -370,3 +370,42 @@ async def test_a_repeated_reservation_makes_no_second_job(bench: Bench) -> None:
 def test_every_fault_is_transient_or_has_a_row_of_the_policy() -> None:
     assert set(Fault) == TRANSIENT | OUTCOME_BY_FAULT.keys()
     assert {outcome for outcome, _, _ in OUTCOME_BY_FAULT.values()} <= OUTCOMES.keys()
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+
+
+async def traces_in(bench: Bench) -> list[str]:
+    rows = await bench.rows("SELECT metadata FROM generation.events ORDER BY position")
+    return [row["metadata"]["traceparent"] for row in rows]
+
+
+async def test_what_comes_of_a_job_belongs_to_the_trace_of_its_request(bench: Bench) -> None:
+    await bench.task(traceparent=TRACEPARENT)
+    bench.provider.looks.append(Succeeded((URL,)))
+    await bench.attend()
+    await bench.attend(after_s=1)
+    assert await traces_in(bench) == [TRACEPARENT] * 5
+
+
+async def test_a_missed_deadline_belongs_to_the_trace_of_its_request(bench: Bench) -> None:
+    task = await bench.task(deadline_s=10, traceparent=TRACEPARENT)
+    await bench.attend(after_s=11)
+    assert (await ending(bench, task))[0] == "TaskFailed"
+    assert set(await traces_in(bench)) == {TRACEPARENT}
+
+
+async def test_a_job_asked_for_again_stays_in_its_trace(bench: Bench) -> None:
+    task = await bench.task(traceparent=TRACEPARENT)
+    bench.provider.looks.append(LOST)
+    await bench.attend()
+    await bench.attend(after_s=1)
+    rows = await bench.job_rows(task)
+    assert [row["traceparent"] for row in rows] == [TRACEPARENT] * 2
+
+
+async def test_a_row_from_before_traces_were_kept_is_attended_to(bench: Bench) -> None:
+    task = await bench.task()
+    await bench.rows("UPDATE generation.provider_jobs SET traceparent = NULL")
+    assert await bench.attend() == 1
+    assert (await bench.state(task)).stage == Stage.PROCESSING

@@ -1,4 +1,5 @@
 import asyncio
+import re
 
 import pytest
 import structlog
@@ -78,9 +79,41 @@ def test_any_other_request_id_is_replaced(request_id: str | None) -> None:
     assert origin_of_request(made, None).correlation_id == made
 
 
-@pytest.mark.parametrize("traceparent", ["", "00-1-2-3", TRACEPARENT.upper(), TRACEPARENT + "\n"])
-def test_a_malformed_traceparent_is_dropped(traceparent: str) -> None:
-    assert origin_of_request("client.id-01", traceparent).traceparent is None
+NO_TRACE = f"00-{'0' * 32}-00f067aa0ba902b7-01"
+NO_PARENT = f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01"
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [None, "", "00-1-2-3", TRACEPARENT.upper(), TRACEPARENT + "\n", NO_TRACE, NO_PARENT],
+)
+def test_a_request_without_a_trace_begins_one(traceparent: str | None) -> None:
+    made = origin_of_request("client.id-01", traceparent).traceparent
+    assert made is not None
+    assert made != traceparent
+    assert origin_of_request("client.id-01", made).traceparent == made
+
+
+def test_no_two_requests_begin_the_same_trace() -> None:
+    made = [origin_of_request(None, None).traceparent or "" for _ in range(100)]
+    assert len({traceparent.split("-")[1] for traceparent in made}) == 100
+
+
+def test_a_trace_that_begins_here_says_whether_it_is_exported() -> None:
+    silent, exported = (origin_of_request(None, None, sampled=said) for said in (False, True))
+    assert (silent.traceparent or "")[-2:] == "00"
+    assert (exported.traceparent or "")[-2:] == "01"
+
+
+def test_work_that_nobody_asked_for_begins_a_trace_of_its_own() -> None:
+    first, second = current_origin().traceparent, current_origin().traceparent
+    assert first is not None
+    assert first != second
+
+
+def test_a_message_with_a_trace_that_is_none_is_heard_without_it() -> None:
+    message = registration().model_copy(update={"traceparent": "forged"})
+    assert origin_of_message(message).traceparent is None
 
 
 @given(st.text())
@@ -88,7 +121,8 @@ def test_no_text_of_a_client_can_break_a_header_or_a_log_line(text: str) -> None
     made = origin_of_request(text, text)
     assert made.correlation_id.isascii()
     assert made.correlation_id.isprintable()
-    assert made.traceparent is None
+    assert made.traceparent is not None
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", made.traceparent)
 
 
 def test_log_lines_carry_the_trace_of_a_traced_request() -> None:

@@ -13,8 +13,9 @@ import asyncpg
 import psutil
 import pytest
 
-from kernel.embedded_postgres import EmbeddedPostgres, PostgresInUse, free_port
+from kernel.embedded_postgres import EmbeddedPostgres, PostgresInUse
 from kernel.postgres_cluster import PostgresUnavailable
+from kernel.supervision import free_port
 from tests.kernel.embedded import (
     OPTIONS,
     ask,

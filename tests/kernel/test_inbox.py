@@ -308,7 +308,7 @@ async def test_a_late_failure_never_overwrites_a_message_that_is_done(
     message = registration()
     await inbox.receive(message)
     await inbox._keep(message, RuntimeError("late"))
-    await inbox._put_off(message.id, RuntimeError("late"), attempts=1)
+    await inbox._put_off(message, RuntimeError("late"), attempts=1)
     assert await state_of(store, message) == "done"
 
 

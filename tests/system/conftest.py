@@ -31,7 +31,7 @@ def prepared(mode: str) -> Iterator[Product]:
         folder.chmod(0o711)  # the embedded server runs as another user when we are root
         settings: dict[str, str] = {}
         if mode != "memory":
-            settings = stack.enter_context(_servers())
+            settings = stack.enter_context(servers())
         arguments = SEPARATE if mode == "separate" else ()
         product = Product(folder / "home", settings, arguments)
         stack.callback(product.kill)
@@ -39,7 +39,7 @@ def prepared(mode: str) -> Iterator[Product]:
 
 
 @contextlib.contextmanager
-def _servers() -> Iterator[dict[str, str]]:
+def servers() -> Iterator[dict[str, str]]:
     """Settings for a database and queues on the servers of this machine."""
     postgres, broker = os.environ.get("TEST_POSTGRES_LOCAL"), os.environ.get(rabbitmq.VARIABLE)
     if postgres is None or broker is None:

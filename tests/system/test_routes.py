@@ -29,9 +29,12 @@ ROUTES = {
     ("GET", "/api/v2/generation/credits/history"),
     ("GET", "/media/{key}"),
     ("HEAD", "/media/{key}"),
+    ("GET", "/api/admin/dead-letters"),
+    ("POST", "/api/admin/dead-letters/{message_id}/replay"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
+    ("GET", "/asyncapi.json"),
     ("GET", "/docs"),
 }
 

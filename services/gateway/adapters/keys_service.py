@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, Valid
 from starlette.types import ASGIApp
 
 from kernel.context import current_origin
-from kernel.errors import Unavailable
+from kernel.errors import Error, Unavailable
 from kernel.http.identity import HEADER, Identity, InternalTokens
 from services.gateway.adapters.upstream import Answer, call
 from services.gateway.domain import role_of_key
@@ -59,7 +59,7 @@ class KeyFacts(BaseModel):
 
 
 class KeysService:
-    """The service keys, in this process."""
+    """The service keys, in this process or another."""
 
     def __init__(self, app: ASGIApp, internal_tokens: InternalTokens) -> None:
         self._app = app
@@ -82,6 +82,8 @@ class KeysService:
             _log.error("keys_timed_out", timeout_s=TIMEOUT_S)
         except ValidationError as error:  # a trace would show the values
             _log.error("keys_unreadable", fields=[item["loc"] for item in error.errors()])
+        except Error as error:  # the way there has said it already
+            _log.error("keys_unreachable", code=error.code)
         except Exception:  # noqa: BLE001 - whatever fault of keys: nobody is let in, nobody is told no
             _log.exception("keys_failed")
         raise Unavailable(
@@ -89,6 +91,7 @@ class KeysService:
         )
 
     async def _ask(self, key_sha256: str) -> Answer:
+        origin = current_origin()
         return await call(
             self._app,
             "POST",
@@ -96,7 +99,8 @@ class KeysService:
             headers=[
                 (b"content-type", b"application/json"),
                 (HEADER.encode(), self._internal_tokens.mint(_SELF).encode()),
-                (b"x-request-id", current_origin().correlation_id.encode()),
+                (b"x-request-id", origin.correlation_id.encode()),
+                (b"traceparent", (origin.traceparent or "").encode()),
             ],
             body=json.dumps({"key_sha256": key_sha256}).encode(),
             answer_bytes_max=ANSWER_BYTES_MAX,

@@ -21,6 +21,20 @@ FORWARDED: Final = frozenset(
         b"last-event-id",
     }
 )
+# RFC 9110, 7.6.1.
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
 _FORWARDED_PREFIX: Final = b"if-"
 _READ: Final = frozenset(
     {b"authorization", b"x-api-key", b"content-length", b"x-request-id", b"traceparent"}
@@ -60,3 +74,15 @@ class RequestHeaders:
         if len(values) > 1 or not values[0].isdigit() or len(values[0]) > LENGTH_DIGITS_MAX:
             raise Malformed("malformed_request", "Content-Length must be one number.")
         return int(values[0])
+
+
+def end_to_end(headers: Iterable[Header]) -> list[Header]:
+    """In small letters, without those of one connection alone and those that it names so."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    dropped = HOP_BY_HOP.union(
+        token.strip().lower()
+        for name, value in lowered
+        if name == b"connection"
+        for token in value.split(b",")
+    )
+    return [header for header in lowered if header[0] not in dropped]

@@ -1,4 +1,4 @@
-"""The gateway's own questions to a service in this process; clients' requests stream past it."""
+"""The gateway's own questions to a service; clients' requests stream past it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ async def call(
     method: str,
     path: str,
     *,
+    query: bytes = b"",
     headers: Sequence[Header] = (),
     body: bytes = b"",
     answer_bytes_max: int,
@@ -52,11 +53,11 @@ async def call(
             raise AnswerTooLarge(path)
         chunks.append(chunk)
 
-    await app(_scope(method, path, headers), receive, send)
+    await app(_scope(method, path, query, headers), receive, send)
     return Answer(status, b"".join(chunks))
 
 
-def _scope(method: str, path: str, headers: Sequence[Header]) -> Scope:
+def _scope(method: str, path: str, query: bytes, headers: Sequence[Header]) -> Scope:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -66,7 +67,7 @@ def _scope(method: str, path: str, headers: Sequence[Header]) -> Scope:
         "path": path,
         "raw_path": path.encode("ascii"),
         "root_path": "",
-        "query_string": b"",
+        "query_string": query,
         "headers": list(headers),
         "client": None,
         "server": None,

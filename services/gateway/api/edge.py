@@ -11,17 +11,20 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kernel.context import Origin, caused_by, origin_of_request
+from kernel.context import Origin
 from kernel.errors import Error, Unavailable
 from kernel.http.identity import HEADER
+from kernel.telemetry.requests import ServedRequest
 from services.gateway.adapters.request_headers import Header, RequestHeaders
 from services.gateway.api.authentication import Authority
+from services.gateway.api.dead_letters import DeadLetters
 from services.gateway.api.exchange import REQUEST_ID, Exchange, body_too_large
 from services.gateway.api.matching import RouteTable
+from services.gateway.api.page import Page
 from services.gateway.api.pages import Pages
 from services.gateway.api.paths import encoded, normal_form
 from services.gateway.api.refusals import BrokeOff
-from services.gateway.api.routes import GATEWAY, Route
+from services.gateway.api.routes import DEAD_LETTERS_PATH, GATEWAY, Route
 from services.gateway.surfaces import surface_of
 
 INTERNAL_TOKEN: Final = HEADER.encode("ascii")
@@ -46,6 +49,7 @@ class Edge:
     authority: Authority
     upstreams: Mapping[str, ASGIApp]
     pages: Pages
+    dead_letters: DeadLetters
     ready: Callable[[], bool]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,12 +64,15 @@ class Edge:
         clock = asyncio.get_running_loop().time
         began_s = clock()
         headers = RequestHeaders(scope["headers"])
-        origin = origin_of_request(headers.single(REQUEST_ID), headers.single(b"traceparent"))
-        exchange = Exchange(scope["method"], origin.correlation_id, receive, send)
-        with caused_by(origin, GATEWAY):
+        request = ServedRequest(
+            GATEWAY, scope["method"], headers.single(REQUEST_ID), headers.single(b"traceparent")
+        )
+        exchange = Exchange(scope["method"], request.origin.correlation_id, receive, send)
+        with request:
             try:
-                await self._answer(scope, headers, origin, exchange)
+                await self._answer(scope, headers, request, exchange)
             finally:
+                request.status = exchange.status
                 _log.info(
                     "request",
                     method=scope["method"],
@@ -75,10 +82,10 @@ class Edge:
                 )
 
     async def _answer(
-        self, scope: Scope, headers: RequestHeaders, origin: Origin, exchange: Exchange
+        self, scope: Scope, headers: RequestHeaders, request: ServedRequest, exchange: Exchange
     ) -> None:
         try:
-            await self._pass(scope, headers, origin, exchange)
+            await self._pass(scope, headers, request, exchange)
         except Error as error:
             await exchange.refuse(error)
         except BrokeOff:
@@ -92,7 +99,7 @@ class Edge:
             )
 
     async def _pass(
-        self, scope: Scope, headers: RequestHeaders, origin: Origin, exchange: Exchange
+        self, scope: Scope, headers: RequestHeaders, request: ServedRequest, exchange: Exchange
     ) -> None:
         exchange.surface = surface_of(scope["path"])
         path = normal_form(_raw_path(scope))
@@ -100,23 +107,36 @@ class Edge:
         if path not in ALWAYS_ANSWERED and not self.ready():
             raise Unavailable("not_ready", "Starting or ending; ask again.", retry_after_s=1)
         route = self.table.find(scope["method"], path)
+        request.route = route.path
         token = await self.authority.admit(route, headers)
         if route.service == GATEWAY:
-            await exchange.answer(*await self.pages.answer(path))
+            await exchange.answer(*await self._own(scope, path, token))
             return
         exchange.body_bytes_max = route.body_bytes_max
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
-        sent_on = _headers_sent_on(headers.forwarded, origin, token)
+        sent_on = _headers_sent_on(headers.forwarded, request.origin, token)
         await self._forward(route, _scope_sent_on(scope, path, sent_on), exchange)
+
+    async def _own(self, scope: Scope, path: str, token: bytes) -> Page:
+        if path.startswith(DEAD_LETTERS_PATH):
+            query = scope.get("query_string", b"")
+            return await self.dead_letters.answer(scope["method"], path, query, token)
+        return await self.pages.answer(path)
 
     async def _forward(self, route: Route, scope: Scope, exchange: Exchange) -> None:
         """Stream through the service's app.
 
-        Raises `TooLarge`, `BadGateway`, or `BrokeOff` when the answer can't be finished.
+        Raises `TooLarge`, `BadGateway`, the refusal of the way there (`Unavailable`, `TimedOut`),
+        or `BrokeOff` when the answer can't be finished.
         """
         try:
             await self.upstreams[route.service](scope, exchange.receive, exchange.send)
+        except Error as error:
+            if exchange.status is None and not exchange.cut_short:
+                _log.warning("upstream_refused", service=route.service, code=error.code)
+                raise
+            await exchange.broke()
         except Exception as error:  # noqa: BLE001 - whatever a service raises is no answer
             if not exchange.cut_short:  # a service may well raise when its client leaves
                 _log.error("upstream_broke", service=route.service, exc_info=error)

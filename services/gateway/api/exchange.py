@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import Message, Receive, Send
 
 from kernel.errors import Error, TooLarge
-from services.gateway.adapters.request_headers import Header
+from services.gateway.adapters.request_headers import HOP_BY_HOP, Header
 from services.gateway.api.errors import (
     CHALLENGE,
     JSON,
@@ -27,23 +27,8 @@ ERRORS_FROM: Final = 400
 CLIENT_LEFT: Final = 499
 """The status in the log of a request whose client did not wait; nothing is sent."""
 REQUEST_ID: Final = b"x-request-id"
-# RFC 9110, 7.6.1; and what the edge says itself or no client may see.
-_DROPPED: Final = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"server",
-        b"x-internal-token",
-        REQUEST_ID,
-    }
-)
+# What the edge's own server says, and what no client may see.
+_DROPPED: Final = HOP_BY_HOP | {b"date", b"server", b"x-internal-token", REQUEST_ID}
 _OF_THE_BODY: Final = frozenset(
     {b"content-type", b"content-length", b"content-encoding", b"x-content-type-options"}
 )

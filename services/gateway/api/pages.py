@@ -1,25 +1,30 @@
-"""The gateway's own routes: life, readiness, the OpenAPI document, a page listing the routes."""
+"""The gateway's own routes: life, readiness, the OpenAPI and AsyncAPI documents, the routes."""
 
 import asyncio
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from importlib.resources import files
+from typing import Any, Final
 
 import structlog
 from starlette.types import ASGIApp
 
-from kernel.errors import NotFound, Unavailable
+from kernel.errors import Error, NotFound, Unavailable
 from services.gateway.adapters.request_headers import Header
 from services.gateway.adapters.upstream import call
+from services.gateway.api.dead_letters import described
 from services.gateway.api.errors import JSON
 from services.gateway.api.openapi import merge
+from services.gateway.api.page import Page
 from services.gateway.api.refusals import BadGateway
 from services.gateway.api.routes import GATEWAY, Route
 
 DOCUMENT_BYTES_MAX: Final = 8_388_608
 DOCUMENT_TIMEOUT_S: Final = 10.0
 OPENAPI_PATH: Final = "/openapi.json"
+EVENTS_FILE: Final = "schemas/asyncapi.json"
+"""Of the contracts, as it was committed and reviewed."""
 _OK: Final = 200
 _HTML: Final = b"text/html; charset=utf-8"
 _NOTHING_FROM_ELSEWHERE: Final[Header] = (
@@ -61,13 +66,6 @@ code {{ font: 14px ui-monospace, monospace; overflow-wrap: anywhere; }}
 _log = structlog.get_logger(__name__)
 
 
-class Page(NamedTuple):
-    status: int
-    content_type: bytes
-    body: bytes
-    headers: tuple[Header, ...] = ()
-
-
 class Pages:
     """Made once, kept, and served from memory; the OpenAPI document at its first reading."""
 
@@ -83,11 +81,13 @@ class Pages:
         self._ready = ready
         self._server_url = server_url
         self._docs = Page(_OK, _HTML, _listed(routes), (_NOTHING_FROM_ELSEWHERE,))
+        self._events = Page(_OK, JSON, files("contracts").joinpath(EVENTS_FILE).read_bytes())
         self._document: Page | None = None
         self._reading = asyncio.Lock()
 
     async def answer(self, path: str) -> Page:
-        """Raises `Unavailable` from `/readyz`, `BadGateway` when a service has no document."""
+        """Raises `Unavailable` from `/readyz` or for a service that is away, `BadGateway` when one
+        has no document."""
         match path:
             case "/livez":
                 return _status("alive")
@@ -97,6 +97,8 @@ class Pages:
                 return _status("ready")
             case "/docs":
                 return self._docs
+            case "/asyncapi.json":
+                return self._events
             case "/openapi.json":
                 return await self._merged()
         raise NotFound("not_found", "There is nothing at this address.")
@@ -106,6 +108,7 @@ class Pages:
             if self._document is None:
                 named = sorted({route.service for route in self._routes} - {GATEWAY})
                 documents = {name: await self._read(name) for name in named}
+                documents[GATEWAY] = described()
                 merged = merge(self._routes, documents, self._server_url)
                 self._document = Page(_OK, JSON, json.dumps(merged).encode())
             return self._document
@@ -120,6 +123,8 @@ class Pages:
                     answer_bytes_max=DOCUMENT_BYTES_MAX,
                 )
             document = json.loads(answer.body) if answer.status == _OK else None
+        except Error:
+            raise
         except Exception as error:
             _log.exception("openapi_unreadable", service=service)
             raise BadGateway from error

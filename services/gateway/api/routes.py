@@ -80,10 +80,23 @@ STORAGE: Final = (
     Route("GET", "/media/{key:path}", "storage", "Open a signed link", Auth.NONE),
     Route("HEAD", "/media/{key:path}", "storage", "Look at a signed link", Auth.NONE),
 )
+DEAD_LETTERS_PATH: Final = "/api/admin/dead-letters"
+ADMIN: Final = (
+    Route("GET", DEAD_LETTERS_PATH, GATEWAY, "List parked messages", Auth.JWT, "admin"),
+    Route(
+        "POST",
+        f"{DEAD_LETTERS_PATH}/{{message_id}}/replay",
+        GATEWAY,
+        "Handle a parked message again",
+        Auth.JWT,
+        "admin",
+    ),
+)
 OWN: Final = (
     Route("GET", "/livez", GATEWAY, "The process answers", Auth.NONE),
     Route("GET", "/readyz", GATEWAY, "Requests are taken", Auth.NONE),
     Route("GET", "/openapi.json", GATEWAY, "This document", Auth.NONE),
+    Route("GET", "/asyncapi.json", GATEWAY, "What services tell each other", Auth.NONE),
     Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE),
 )
-ROUTES: Final = (*KEYS, *GENERATION, *CREDITS, *STORAGE, *OWN)
+ROUTES: Final = (*KEYS, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)

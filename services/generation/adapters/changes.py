@@ -37,6 +37,7 @@ class TaskChanges:
                     version=recorded.version,
                     time=recorded.at,
                     correlation_id=recorded.origin.correlation_id,
+                    traceparent=recorded.origin.traceparent,
                 )
             )
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from kernel.clock import new_id
+from kernel.context import Origin
 from kernel.sql import Database
 from kernel.unit import Unit
 
@@ -19,7 +20,7 @@ LEASE = timedelta(seconds=60)
 
 _COLUMNS = (
     "job_id, task_id, output_index, attempt, provider, model, state, provider_job_id, looks,"
-    " progress, request_id"
+    " progress, request_id, traceparent"
 )
 
 
@@ -38,12 +39,24 @@ class DueJob:
     looks: int
     progress: int
     request_id: str
+    traceparent: str | None
+
+    @property
+    def origin(self) -> Origin:
+        """The request that led here."""
+        return Origin(self.request_id, None, self.traceparent)
 
 
 @dataclass(frozen=True, slots=True)
 class DueDeadline:
     task_id: UUID
     request_id: str
+    traceparent: str | None
+
+    @property
+    def origin(self) -> Origin:
+        """The request that led here."""
+        return Origin(self.request_id, None, self.traceparent)
 
 
 class DueList:
@@ -110,7 +123,7 @@ class DueList:
         """Deadlines that have passed; each stays listed until `met` is recorded."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "SELECT task_id, request_id FROM generation.task_deadlines"
+                "SELECT task_id, request_id, traceparent FROM generation.task_deadlines"
                 f" WHERE due_at <= $1 ORDER BY due_at LIMIT {DEADLINE_BATCH}",
                 now,
             )
@@ -160,8 +173,9 @@ class DueList:
 
 def record_deadline(unit: Unit, task_id: UUID, due_at: datetime) -> None:
     unit.record_sql(
-        "INSERT INTO generation.task_deadlines (task_id, due_at, request_id) VALUES ($1, $2, $3)",
-        *(task_id, due_at, unit.origin.correlation_id),
+        "INSERT INTO generation.task_deadlines (task_id, due_at, request_id, traceparent)"
+        " VALUES ($1, $2, $3, $4)",
+        *(task_id, due_at, unit.origin.correlation_id, unit.origin.traceparent),
     )
 
 
@@ -182,10 +196,10 @@ def record_job(
     """A repeat of the same attempt is no second job."""
     unit.record_sql(
         "INSERT INTO generation.provider_jobs (job_id, task_id, output_index, attempt, provider,"
-        " model, state, next_look_at, request_id, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $7) ON CONFLICT DO NOTHING",
+        " model, state, next_look_at, request_id, traceparent, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $9, $7) ON CONFLICT DO NOTHING",
         *(new_id(), task_id, output_index, attempt, provider, model),
-        *(due_at, unit.origin.correlation_id),
+        *(due_at, unit.origin.correlation_id, unit.origin.traceparent),
     )
 
 

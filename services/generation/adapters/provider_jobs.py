@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from kernel.context import Origin, caused_by
+from kernel.context import caused_by
 from kernel.encryption import Personal
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
@@ -112,7 +112,7 @@ class ProviderJobs:
         """Fail the tasks whose time is up; how many deadlines there were."""
         deadlines = await self._due.deadlines(self._now())
         for deadline in deadlines:
-            with caused_by(Origin(deadline.request_id), SERVICE):
+            with caused_by(deadline.origin, SERVICE):
                 await self._miss_deadline(deadline.task_id)
         return len(deadlines)
 
@@ -139,7 +139,7 @@ class ProviderJobs:
 
     async def _attend(self, job: DueJob) -> None:
         try:
-            with caused_by(Origin(job.request_id), SERVICE):
+            with caused_by(job.origin, SERVICE):
                 match job.state:
                     case "submitting":
                         await self._submit(job)
