@@ -28,6 +28,7 @@ from kernel.inbox import Inbox, Subscription
 from kernel.lanes import BATCH_MAX
 from kernel.sql import Database
 from kernel.unit import Unit
+from tests.kernel.totals import TOTAL
 
 MESSAGES: Final = 10_000
 STREAMS: Final = 1_000
@@ -86,7 +87,7 @@ async def _consumed(database: Database, prefix: str, together_max: int) -> Figur
     async def add(event: CreditsReserved, unit: Unit) -> None:
         await add_to(unit, _stream_of(event))
 
-    heard = Subscription(CreditsReserved, add, _stream_of)
+    heard = Subscription(CreditsReserved, add, _stream_of, lambda event: {_stream_of(event): TOTAL})
     inbox = Inbox(HEARS, store, [heard], together_max=together_max)
     bus = RabbitMQBus(RABBITMQ, prefix=prefix)
     bus.subscribe(HEARS, inbox.receive, inbox.park)

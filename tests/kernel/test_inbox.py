@@ -289,6 +289,21 @@ async def test_messages_for_one_stream_are_handled_one_by_one(store: EventStore)
     assert most == 1
 
 
+async def test_messages_handled_together_read_their_heads_together(store: EventStore) -> None:
+    seen: list[int] = []
+
+    async def handle(event: UserRegistered, unit: Unit) -> None:
+        seen.append(len(unit.heads))
+        await unit.decide(ADDING, f"total-{event.account_id}", Add(1))
+
+    heard = Subscription(
+        UserRegistered, handle, lambda _: "one", lambda e: {f"total-{e.account_id}": TOTAL}
+    )
+    inbox = Inbox("credits", store, [heard], tries_after_s=())
+    await asyncio.gather(*(inbox.receive(registration(new_id())) for _ in range(4)))
+    assert seen == [1, 3, 3, 3]
+
+
 async def test_messages_for_different_streams_are_handled_at_once(store: EventStore) -> None:
     both_inside = asyncio.Barrier(2)
 
