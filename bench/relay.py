@@ -18,7 +18,7 @@ from bench.repetitions import Case, Figures, Medians, Row, ratio, repeated, run
 from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
 from bench.subject import HEARS, SCHEMA, add_to_each, message, new_store
 from kernel.bus import RabbitMQBus
-from kernel.bus.amqp import body_of
+from kernel.bus.amqp import PERSISTENT, body_of, properties_of
 from kernel.bus.topology import Topology
 from kernel.outbox import PENDING_MAX, Publisher
 from kernel.sql import Database
@@ -89,14 +89,24 @@ async def _relayed(database: Database, bus: RabbitMQBus) -> Figures:
 
 
 async def _bare() -> Figures:
-    """The same bytes, to the same kind of queue."""
-    body = body_of(message(0))
+    """The same message with the same properties, to the same kind of queue."""
+    envelope = message(0)
+    properties = properties_of(envelope, delivery_mode=PERSISTENT)
     async with fresh_queues() as prefix, _channel() as channel:
         topology = Topology(prefix)
         await topology.declare(channel)
         exchange = await channel.get_exchange(topology.exchange("credits"))
-        sent = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        key = topology.route("CreditsReserved").routing_key
+        sent = aio_pika.Message(
+            body_of(envelope),
+            headers=properties.headers,
+            content_type=properties.content_type,
+            delivery_mode=properties.delivery_mode,
+            correlation_id=properties.correlation_id,
+            message_id=properties.message_id,
+            timestamp=properties.timestamp,
+            type=properties.message_type,
+        )
+        key = topology.route(envelope.type).routing_key
 
         async def publish(_: int) -> None:
             await exchange.publish(sent, key)
