@@ -1,4 +1,4 @@
-"""RabbitMQ stopped for a minute under load: requests are refused cleanly or wait, then all drains."""
+"""RabbitMQ stopped for a minute under load: requests are refused cleanly or wait, all drains."""
 
 import asyncio
 import tempfile
