@@ -1,22 +1,16 @@
 """Limits that are measured beside the product: what the same server can do at the very best."""
 
-import statistics
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 import asyncpg
 
+from bench.load import latency_ms
+
 ROUNDS = 100
 COMMITS = 3
 """Of a creation: the task, its hold, and the reservation as the task hears it."""
 BYTES = 600
-
-
-def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p99 and how many, in milliseconds."""
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return {"p50_ms": round(cuts[49] * 1_000, 2), "p99_ms": round(cuts[98] * 1_000, 2)}
 
 
 async def three_commits(dsn: str) -> dict[str, Any]:
@@ -36,4 +30,4 @@ async def three_commits(dsn: str) -> dict[str, Any]:
         await connection.execute("DROP SCHEMA bench CASCADE")
     finally:
         await connection.close()
-    return {**spread_ms(took_s), "rounds": ROUNDS, "fsync": fsync}
+    return {**latency_ms(took_s), "rounds": ROUNDS, "fsync": fsync}

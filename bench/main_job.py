@@ -5,10 +5,6 @@ on, taken from outside over HTTP; what the figures mean is in bench/README.md.
 """
 
 import asyncio
-import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
 from collections import Counter
@@ -19,12 +15,12 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import httpx
-import psutil
 
-from bench.limits import spread_ms, three_commits
+from bench.limits import three_commits
+from bench.load import latency_ms
+from bench.repetitions import machine, median, write
 from tests.system.product import V2, Product, User, new_user
 
-RESULTS: Final = Path(__file__).parent / "results/main_job.json"
 ROUNDS: Final = 3
 """Starts and races; the median is reported, and all of them."""
 SINGLE_REQUESTS: Final = 60
@@ -55,21 +51,7 @@ def main() -> int:
             result = {"machine": machine(), **_measure(product)}
         finally:
             product.kill()
-    text = json.dumps(result, indent=2)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(f"{text}\n")
-    sys.stdout.write(f"{text}\n")
-    return 0
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "processors": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "load_average_at_start": [round(load, 2) for load in os.getloadavg()],
-    }
+    return write("main_job", result)
 
 
 def _measure(product: Product) -> dict[str, Any]:
@@ -80,7 +62,7 @@ def _measure(product: Product) -> dict[str, Any]:
         warm_s.append(_start_s(product))
     result = {
         "ready_cold_s": round(cold_s, 2),
-        "ready_warm_s": _median(warm_s),
+        "ready_warm_s": median(warm_s),
         "generate_to_201": asyncio.run(_generate(product)),
         "race": _races(product),
     }
@@ -90,7 +72,7 @@ def _measure(product: Product) -> dict[str, Any]:
         busy_end_s = _end_s(product)
     return {
         **result,
-        "ctrl_c_idle_s": _median(idle_end_s),
+        "ctrl_c_idle_s": median(idle_end_s),
         "ctrl_c_with_tasks_in_flight_s": round(busy_end_s, 2),
     }
 
@@ -105,13 +87,6 @@ def _end_s(product: Product) -> float:
     status, seconds = product.interrupt()
     assert status == 0, product.words()[-2_000:]
     return seconds
-
-
-def _median(values: Sequence[float]) -> dict[str, Any]:
-    return {
-        "median": round(statistics.median(values), 2),
-        "all": [round(value, 2) for value in values],
-    }
 
 
 async def _generate(product: Product) -> dict[str, Any]:
@@ -174,7 +149,7 @@ async def _at_a_rate(client: httpx.AsyncClient, keys: Sequence[str]) -> list[Ans
 
 def _spread(answers: Sequence[Answer]) -> dict[str, Any]:
     statuses = Counter(str(answer.status) for answer in answers)
-    return {**spread_ms([answer.seconds for answer in answers]), "statuses": dict(statuses)}
+    return {**latency_ms([answer.seconds for answer in answers]), "statuses": dict(statuses)}
 
 
 async def _ask(client: httpx.AsyncClient, key: str, prompt: str) -> Answer:
@@ -198,8 +173,8 @@ def _races(product: Product) -> dict[str, Any]:
             rounds.append(_race(product, user))
     return {
         "goal_s": 10,
-        "all_complete_s": _median([one["all_complete_s"] for one in rounds]),
-        "answered_s": _median([one["answered_s"] for one in rounds]),
+        "all_complete_s": median([one["all_complete_s"] for one in rounds]),
+        "answered_s": median([one["answered_s"] for one in rounds]),
         "statuses": [one["statuses"] for one in rounds],
     }
 

@@ -4,7 +4,6 @@ Prints JSON and writes bench/results/telemetry.json; what the figures mean is in
 """
 
 import asyncio
-import json
 import multiprocessing
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 import kernel.http.app
-from bench.main_job import machine
+from bench.repetitions import machine, write
 from kernel import logs
 from kernel.clock import SystemClock, new_id
 from kernel.context import Origin, caused_by
@@ -39,7 +38,6 @@ from services.__main__ import migration_folders
 from services.gateway.adapters.upstream import call
 from tests.kernel.totals import ADDING, SCHEMA, TOTAL, Add, announce
 
-RESULTS: Final = Path(__file__).parent / "results/telemetry.json"
 ROUNDS: Final = 15
 """Of each variant, in turn; a ratio is the median of those within a round."""
 AT_ONCE: Final = 32
@@ -58,11 +56,7 @@ def main() -> int:
             result = asyncio.run(_measure(postgres.start(), endpoint))
         finally:
             postgres.stop()
-    text = json.dumps({"machine": machine(), **result}, indent=2)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(f"{text}\n")
-    sys.stdout.write(f"{text}\n")
-    return 0
+    return write("telemetry", {"machine": machine(), **result})
 
 
 async def _measure(dsn: str, endpoint: str) -> dict[str, Any]:

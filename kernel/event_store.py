@@ -5,15 +5,18 @@ second time with its heads locked; a stream that had a conflict is locked first 
 a hot stream queues instead of losing races.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
+from itertools import chain, groupby
+from operator import itemgetter
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 import orjson
+from sqlalchemy.sql.dml import UpdateBase
 
 from contracts.envelope import Envelope, PublicEvent
 from kernel.clock import Clock, new_id
@@ -34,8 +37,11 @@ T = TypeVar("T")
 Announce = Callable[[Recorded[Any]], PublicEvent | None]
 """Own event -> public event, or nothing: a service's `outbox.py`."""
 Project = Callable[[Recorded[Any]], Iterable[Statement]]
-"""Own event -> statements on the read model: a service's `read_model.py`."""
+"""Own event -> statements on the read model: a service's `read_model.py`. Those of one commit keep
+their order on each table; between tables there is none, so that equal ones are sent together."""
 Work = Callable[[Unit], Awaitable[T]]
+_Repeated = tuple[str, Sequence[Sequence[Any]]]
+"""A statement, and the values of each time that it is run."""
 
 ATTEMPTS_MAX = 8
 HOT_FOR_S = 10.0
@@ -159,13 +165,16 @@ class EventStore:
                     await unit.load(to_lock)
                     result = await work(unit)
                     with tracing.committing(self.schema):
-                        return result, await self._write(unit, heard)
+                        return result, await self._write(unit, heard, self._statements(unit))
             result = await work(unit)
             if self._any_hot(unit.heads):
                 raise Conflict(foreseen=True)
+            statements = self._statements(unit)
+            # For `append` alone no transaction is needed: one call is one by itself.
+            transaction = unit.connection.transaction() if statements else nullcontext()
             with tracing.committing(self.schema):
-                async with self._transaction_for(unit):
-                    return result, await self._write(unit, heard)
+                async with transaction:
+                    return result, await self._write(unit, heard, statements)
         except asyncpg.PostgresError as error:
             if error.sqlstate == ALREADY_HANDLED:
                 raise AlreadyHandled from error
@@ -173,18 +182,17 @@ class EventStore:
                 raise Conflict from error
             raise
 
-    def _transaction_for(self, unit: Unit) -> AbstractAsyncContextManager[object]:
-        """None is needed for `append` alone: one call is a transaction by itself."""
-        if unit.statements or any(True for item in unit.recorded for _ in self._project(item)):
-            return unit.connection.transaction()
-        return nullcontext()
-
-    async def _write(self, unit: Unit, heard: Heard | None) -> Sequence[Envelope]:
+    async def _write(
+        self, unit: Unit, heard: Heard | None, statements: Sequence[_Repeated]
+    ) -> Sequence[Envelope]:
         envelopes = self._envelopes(unit.recorded)
         if unit.recorded or heard is not None:
             await unit.connection.execute(self._append, *self._columns(unit, envelopes, heard))
-        for text, values in (*self._projected(unit), *unit.statements):
-            await unit.connection.execute(text, *values)
+        for text, rows in statements:
+            if len(rows) == 1:
+                await unit.connection.execute(text, *rows[0])
+            else:
+                await unit.connection.executemany(text, rows)
         return envelopes
 
     def _columns(
@@ -230,11 +238,17 @@ class EventStore:
             if (public := self._announce(item)) is not None
         ]
 
-    def _projected(self, unit: Unit) -> list[tuple[str, Sequence[Any]]]:
+    def _statements(self, unit: Unit) -> Sequence[_Repeated]:
+        """On the read model, table by table, then the unit's own; equal neighbours are one."""
+        by_table: dict[Hashable, list[tuple[str, Sequence[Any]]]] = {}
+        for item in unit.recorded:
+            for statement, parameters in self._project(item):
+                table = statement.table if isinstance(statement, UpdateBase) else None
+                by_table.setdefault(table, []).append(render(statement, parameters))
+        projected = chain.from_iterable(by_table.values())
         return [
-            render(statement, parameters)
-            for item in unit.recorded
-            for statement, parameters in self._project(item)
+            (text, [values for _, values in equal])
+            for text, equal in groupby((*projected, *unit.statements), key=itemgetter(0))
         ]
 
     def _heat(self, heads: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ handler may depend on order, or on being called once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -23,7 +23,8 @@ from kernel.context import Origin, caused_by, current_origin, origin_of_message
 from kernel.errors import Deferred, Error, NotFound, Unavailable
 from kernel.event_store import AlreadyHandled, EventStore, Heard
 from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions, first_id_of
-from kernel.lanes import Lanes
+from kernel.lanes import BATCH_MAX, Lanes
+from kernel.messages import Aggregate
 from kernel.sql import DATABASE_AWAY
 from kernel.telemetry import tracing
 from kernel.telemetry.metrics import HANDLE_DURATION, HANDLED, MESSAGE_AGE, type_label
@@ -48,18 +49,20 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """Which event goes to which handler; `lane` names the stream that the handler will write, so
-    that messages for one stream queue up here instead of in the database, and share a commit."""
+    that messages for one stream queue up here instead of in the database, and share a commit.
+    `heads` are those that the handler will read: all of a batch are read at once."""
 
     event: type[PublicEvent]
     handle: Handle
     lane: Callable[[Any], str]
+    heads: Callable[[Any], Mapping[str, Aggregate[Any, Any]]] = lambda _: {}
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
     envelope: Envelope
     event: PublicEvent
-    handle: Handle
+    subscription: Subscription
     origin: Origin
 
 
@@ -73,12 +76,14 @@ class Inbox:
         subscriptions: Sequence[Subscription],
         *,
         tries_after_s: Sequence[float] = TRIES_AFTER_S,
+        together_max: int = BATCH_MAX,
     ) -> None:
+        """At most `together_max` messages share a commit."""
         self.consumer = consumer
         self._store = store
         self._tries_after_s = tries_after_s
         self._subscriptions = {item.event.type_name(): item for item in subscriptions}
-        self._lanes = Lanes(self._handle_together)
+        self._lanes = Lanes(self._handle_together, together_max)
         self._trying_soon: set[asyncio.Task[None]] = set()
 
     async def receive(self, envelope: Envelope) -> None:
@@ -205,7 +210,7 @@ class Inbox:
                 event = subscription.event.model_validate(envelope.data)
                 await self._lanes.handled(
                     subscription.lane(event),
-                    _Message(envelope, event, subscription.handle, current_origin()),
+                    _Message(envelope, event, subscription, current_origin()),
                 )
         except AlreadyHandled:
             self._count(envelope, "repeated")
@@ -227,11 +232,15 @@ class Inbox:
 
     async def _handle_together(self, messages: Sequence[_Message]) -> None:
         """All in one transaction, each on behalf of its own origin."""
+        heads: dict[str, Aggregate[Any, Any]] = {}
+        for message in messages:
+            heads.update(message.subscription.heads(message.event))
 
         async def work(unit: Unit) -> None:
+            await unit.load(heads)
             for message in messages:
                 unit.origin = message.origin
-                await message.handle(message.event, unit)
+                await message.subscription.handle(message.event, unit)
 
         ids = [message.envelope.id for message in messages]
         await self._store.transact(work, heard=Heard(self.consumer, ids))

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -36,6 +37,10 @@ _NAMED_SECRETS = re.compile(
     """
 )
 
+_MAY_HOLD_SECRETS = re.compile(r"[=:]|_live_|\beyJ|\bsk-|(?i:bearer|basic)")
+"""What each of the above needs in a text: looking for it first is a tenth of their cost."""
+NAMES_MAX = 1_024
+
 
 def redact(
     _logger: object, _method: str, event: MutableMapping[str, Any]
@@ -45,7 +50,7 @@ def redact(
 
 
 def _redacted(name: str, value: Any, depth: int) -> Any:
-    if depth > DEPTH_MAX or (_SECRET_NAMES.search(name) and value is not None):
+    if depth > DEPTH_MAX or (value is not None and _is_secret(name)):
         return REDACTED
     if isinstance(value, str):
         return _clean(value)
@@ -60,7 +65,14 @@ def _redacted(name: str, value: Any, depth: int) -> Any:
     return _clean(str(value))
 
 
+@lru_cache(maxsize=NAMES_MAX)
+def _is_secret(name: str) -> bool:
+    return bool(_SECRET_NAMES.search(name))
+
+
 def _clean(text: str) -> str:
+    if not _MAY_HOLD_SECRETS.search(text):
+        return text
     text = _SECRET_VALUES.sub(REDACTED, text)
     return _NAMED_SECRETS.sub(lambda found: f"{found[1] or found[2]}{REDACTED}", text)
 
@@ -71,7 +83,6 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
@@ -87,6 +98,7 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 redact,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
                 structlog.processors.JSONRenderer(),
             ],
         )

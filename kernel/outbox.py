@@ -22,10 +22,11 @@ from kernel.telemetry import tracing
 from kernel.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, type_label
 from kernel.unit import Recorded
 
-IN_FLIGHT_MAX = 64
+IN_FLIGHT_MAX = 100
 PENDING_MAX = 10_000
 CLAIM_BATCH = 500
 PUBLISH_TIMEOUT_S = 5.0
+GATHER_DELETES_S = 0.02
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 RENEW_EVERY_S = OUTBOX_LEASE.total_seconds() / 3
@@ -160,9 +161,10 @@ class Publisher:
         asyncio.get_running_loop().call_later(delay_s, self._ready.put_nowait, stream_id)
 
     async def _delete_confirmed(self) -> None:
-        """Rows go in batches: while one statement runs, the next batch gathers."""
+        """Rows go in batches, because nobody waits for them, and each statement is a commit."""
         while True:
             await self._confirmation.wait()
+            await asyncio.sleep(GATHER_DELETES_S)
             self._confirmation.clear()
             batch, self._confirmed = self._confirmed, []
             try:

@@ -1,11 +1,13 @@
 """Messages in: public event -> own command, decided in the message's transaction."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from contracts.generation import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
 from contracts.keys import UserRegistered
 from kernel.inbox import Subscription
+from kernel.messages import Aggregate
 from kernel.unit import Unit
 from services.credits.domain import (
     ACCOUNT,
@@ -40,10 +42,10 @@ def subscriptions(grant_units_by_plan: Mapping[str, int]) -> Sequence[Subscripti
 
     return (
         Subscription(UserRegistered, open_on_registration, _account_of),
-        Subscription(TaskCreated, reserve_price, _account_of),
-        Subscription(TaskCompleted, settle, _account_of),
-        Subscription(TaskFailed, settle, _account_of),
-        Subscription(TaskCancelled, settle, _account_of),
+        Subscription(TaskCreated, reserve_price, _account_of, _ledger_of),
+        Subscription(TaskCompleted, settle, _account_of, _ledger_of),
+        Subscription(TaskFailed, settle, _account_of, _ledger_of),
+        Subscription(TaskCancelled, settle, _account_of, _ledger_of),
     )
 
 
@@ -67,6 +69,10 @@ async def _on_ledger(unit: Unit, command: LedgerCommand) -> None:
         ),
         lambda account, hold: decide(command, account, hold),
     )
+
+
+def _ledger_of(event: TaskCreated | Ended) -> Mapping[str, Aggregate[Any, Any]]:
+    return {ACCOUNT.stream_id(event.account_id): ACCOUNT, HOLD.stream_id(event.task_id): HOLD}
 
 
 def _account_of(event: UserRegistered | TaskCreated | Ended) -> str:

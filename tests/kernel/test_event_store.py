@@ -1,18 +1,20 @@
 """The event store over each PostgreSQL found: one transaction, versions, append-only, conflicts."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, select
 
 from kernel.clock import new_id
 from kernel.errors import Rejected
 from kernel.event_store import AlreadyHandled, EventStore, Heard
 from kernel.messages import Aggregate
-from kernel.sql import Database
+from kernel.sql import Database, Statement, create_tables
 from kernel.testing import FakeClock
-from kernel.unit import Unit
+from kernel.unit import Recorded, Unit
 from tests.kernel.totals import ADDING, SCHEMA, TOTAL, Add, Added, Total
 
 
@@ -87,6 +89,32 @@ async def test_records_and_events_commit_together_or_not_at_all(store: EventStor
         await store.transact(work)
     assert await _count(store.database, "events") == 0
     assert await store.read(TOTAL, "total-1") == (Total(), 0)
+
+
+async def test_projections_keep_their_order_on_each_table(database: Database) -> None:
+    tables = MetaData(schema=SCHEMA)
+    notes = [
+        Table(name, tables, Column("nth", Integer, primary_key=True), Column("amount", Integer))
+        for name in ("first_notes", "second_notes")
+    ]
+    async with database.connection() as connection:
+        await connection.execute(create_tables(notes))
+
+    def project(recorded: Recorded[Added]) -> Iterable[Statement]:
+        for table in notes:
+            yield table.insert(), {"nth": recorded.version, "amount": 0}
+            yield table.update(), {"amount": recorded.event.amount}
+
+    store = EventStore(database, SCHEMA, [TOTAL], clock=FakeClock(), project=project)
+
+    async def work(unit: Unit) -> None:
+        for amount in (7, 8, 9):
+            await unit.decide(ADDING, "total-1", Add(amount))
+
+    await store.transact(work)
+    for table in notes:
+        rows = await database.fetch(select(table.c.amount))
+        assert [row["amount"] for row in rows] == [9, 9, 9]
 
 
 async def test_a_message_has_its_effects_once(store: EventStore) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -13,7 +12,6 @@ from kernel.clock import new_id
 from kernel.errors import Deferred, NotFound, Rejected, Unavailable
 from kernel.event_store import EventStore
 from kernel.inbox import RETRIES_AFTER_S, Inbox, Subscription, ensure_partitions
-from kernel.lanes import LANES
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Unit
@@ -274,16 +272,6 @@ async def test_a_dead_letter_survives_as_long_as_its_partition(
     assert len(await inbox.parked()) == 1
 
 
-def accounts_in_two_lanes() -> tuple[UUID, UUID]:
-    first = new_id()
-    second = next(
-        other
-        for other in (new_id() for _ in range(10_000))
-        if hash(str(other)) % LANES != hash(str(first)) % LANES
-    )
-    return first, second
-
-
 async def test_messages_for_one_stream_are_handled_one_by_one(store: EventStore) -> None:
     inside, most = 0, 0
 
@@ -301,6 +289,21 @@ async def test_messages_for_one_stream_are_handled_one_by_one(store: EventStore)
     assert most == 1
 
 
+async def test_messages_handled_together_read_their_heads_together(store: EventStore) -> None:
+    seen: list[int] = []
+
+    async def handle(event: UserRegistered, unit: Unit) -> None:
+        seen.append(len(unit.heads))
+        await unit.decide(ADDING, f"total-{event.account_id}", Add(1))
+
+    heard = Subscription(
+        UserRegistered, handle, lambda _: "one", lambda e: {f"total-{e.account_id}": TOTAL}
+    )
+    inbox = Inbox("credits", store, [heard], tries_after_s=())
+    await asyncio.gather(*(inbox.receive(registration(new_id())) for _ in range(4)))
+    assert seen == [1, 3, 3, 3]
+
+
 async def test_messages_for_different_streams_are_handled_at_once(store: EventStore) -> None:
     both_inside = asyncio.Barrier(2)
 
@@ -309,7 +312,7 @@ async def test_messages_for_different_streams_are_handled_at_once(store: EventSt
 
     heard = Subscription(UserRegistered, handle, lambda event: str(event.account_id))
     inbox = Inbox("credits", store, [heard], tries_after_s=())
-    messages = [registration(account_id) for account_id in accounts_in_two_lanes()]
+    messages = [registration(new_id()) for _ in range(2)]
     async with asyncio.timeout(20):
         await asyncio.gather(*(inbox.receive(message) for message in messages))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kernel.lanes import BATCH_MAX, Lanes
+from kernel.lanes import BATCH_MAX, BATCHES_MAX, Lanes
 
 
 class Gate:
@@ -44,6 +44,31 @@ async def test_a_batch_has_its_bound() -> None:
     await asyncio.gather(*(lanes.handled("a", number) for number in range(3 * BATCH_MAX)))
     assert sorted(functools.reduce(operator.iadd, gate.batches, [])) == list(range(3 * BATCH_MAX))
     assert max(len(batch) for batch in gate.batches) <= BATCH_MAX
+
+
+async def test_what_gathers_in_many_lanes_is_handled_together() -> None:
+    gate = Gate()
+    lanes = Lanes(gate.handle)
+    running = [asyncio.create_task(lanes.handled(str(n), n)) for n in range(BATCHES_MAX)]
+    await gate.entered.wait()
+    others = [asyncio.create_task(lanes.handled(f"other {n}", -n)) for n in range(1, 4)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(*running, *others)
+    assert gate.batches == [*([n] for n in range(BATCHES_MAX)), [-1, -2, -3]]
+
+
+async def test_a_lane_is_in_one_batch_at_a_time() -> None:
+    gate = Gate()
+    lanes = Lanes(gate.handle)
+    first = asyncio.create_task(lanes.handled("a", 0))
+    await gate.entered.wait()
+    second = asyncio.create_task(lanes.handled("a", 1))
+    other = asyncio.create_task(lanes.handled("b", 2))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(first, second, other)
+    assert sorted(gate.batches) == [[0], [1], [2]]
 
 
 async def test_a_bad_item_fails_alone() -> None:
@@ -85,3 +110,16 @@ async def test_one_that_is_cancelled_before_its_turn_is_not_handled() -> None:
     gate.open.set()
     await first
     assert gate.batches == [[0]]
+
+
+async def test_a_batch_that_nobody_waits_for_is_cut_off() -> None:
+    gate = Gate()
+    lanes = Lanes(gate.handle)
+    only = asyncio.create_task(lanes.handled("a", 0))
+    await gate.entered.wait()
+    only.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await only
+    gate.open.set()
+    await lanes.handled("a", 1)
+    assert gate.batches == [[1]]

@@ -1,0 +1,249 @@
+"""python -m bench.ledger: credits as it runs, from `TaskCreated` off RabbitMQ to `CreditsReserved`
+confirmed; beside a hold written by two bare SQL statements, which no broker sees.
+"""
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import perf_counter, process_time
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from bench.feeding import (
+    ACCOUNTS,
+    PRICE_UNITS,
+    account,
+    drawn_accounts,
+    seconds_since,
+    task_created,
+)
+from bench.load import as_fast_as_possible, latency_ms, rate, so_many_at_once
+from bench.peer import ROOT
+from bench.repetitions import SEED, Case, Figures, Medians, Row, ratio, repeated, run
+from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
+from contracts.envelope import Envelope
+from kernel.bus import RabbitMQBus
+from kernel.bus.rabbitmq import IN_FLIGHT_MAX
+from kernel.clock import new_id
+from kernel.event_store import EventStore
+from kernel.migrations import migrate
+from kernel.secrets import Secrets
+from kernel.service import Ground, Platform
+from kernel.sql import Database
+from kernel.unit import Unit
+from services.credits import app
+from services.credits.domain import ACCOUNT, OpenAccount, open_account
+from services.credits.settings import CreditsSettings
+
+HOLDS: Final = 10_000
+RATE_PER_S: Final = 1_500
+RATE_FOR_S: Final = 4
+TIMEOUT_S: Final = 60.0
+CONNECTIONS: Final = 32
+FOR_S: Final = 3.0
+GRANT_UNITS: Final = 10**15
+RESERVED: Final = "CreditsReserved"
+
+
+async def measure() -> dict[str, Any]:
+    result = await repeated(
+        [
+            Case("spread_accounts", lambda: _backlog(drawn_accounts(HOLDS))),
+            Case("hot_account", lambda: _backlog([account(0)] * HOLDS)),
+            Case("spread_accounts_at_rate", _at_rate),
+            Case("bare_sql_spread_accounts", lambda: _bare(ACCOUNTS)),
+            Case("bare_sql_hot_account", lambda: _bare(1)),
+        ]
+    )
+    return {
+        "rate_per_s": RATE_PER_S,
+        "servers": await facts(),
+        **result,
+        "table": _table(result["cases"]),
+    }
+
+
+def _table(cases: Medians) -> list[Row]:
+    def rate_of(case: str) -> str:
+        return f"{cases[case]['per_s']['median']:,.0f}/s"
+
+    late = cases["spread_accounts_at_rate"]
+    return [
+        Row(
+            "ledger: reservations, spread accounts",
+            f"{ratio(cases, 'per_s', 'spread_accounts', 'bare_sql_spread_accounts')}"
+            " of two bare statements",
+            f"{rate_of('spread_accounts')} (bare {rate_of('bare_sql_spread_accounts')})",
+            "1,500/s",
+        ),
+        Row(
+            f"the same at {RATE_PER_S:,}/s, message made to answer confirmed",
+            "-",
+            f"p50 {late['p50_ms']['median']} ms, p99 {late['p99_ms']['median']} ms",
+            "p99 50 ms",
+        ),
+        Row(
+            "ledger: one hot account",
+            f"{ratio(cases, 'per_s', 'hot_account', 'bare_sql_hot_account')}x"
+            " a row lock for each hold",
+            f"{rate_of('hot_account')} (bare {rate_of('bare_sql_hot_account')})",
+            "4,000/s",
+        ),
+    ]
+
+
+class _WatchedBus(RabbitMQBus):
+    """Notes when each answer is confirmed."""
+
+    def __init__(self, prefix: str, expected: int) -> None:
+        super().__init__(RABBITMQ, prefix=prefix)
+        self.late_s: list[float] = []
+        self._expected = expected
+        self._all = asyncio.Event()
+
+    async def publish(self, envelope: Envelope) -> None:
+        await super().publish(envelope)
+        if envelope.type == RESERVED and envelope.causationid is not None:
+            self.late_s.append(seconds_since(UUID(envelope.causationid)))
+            if len(self.late_s) == self._expected:
+                self._all.set()
+
+    async def all_confirmed(self) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._all.wait()
+
+
+async def _backlog(accounts: Sequence[UUID]) -> Figures:
+    """As fast as it can: all requests wait in the queue when it starts to listen."""
+    async with _database() as database, fresh_queues() as prefix:
+        filling = RabbitMQBus(RABBITMQ, prefix=prefix)
+        await filling.start()
+        await so_many_at_once(
+            lambda nth: filling.publish(task_created(accounts[nth])),
+            at_once=IN_FLIGHT_MAX,
+            count=len(accounts),
+        )
+        await filling.stop()
+        bus = _WatchedBus(prefix, len(accounts))
+        async with _credits(database, bus):
+            began_s, began_cpu_s = perf_counter(), process_time()
+            await bus.start()
+            await bus.all_confirmed()
+            return rate(len(accounts), perf_counter() - began_s, process_time() - began_cpu_s)
+
+
+async def _at_rate() -> Figures:
+    """Fed by another process. The first second fills caches and pools, and does not count."""
+    count = RATE_PER_S * (1 + RATE_FOR_S)
+    async with _database() as database, fresh_queues() as prefix:
+        bus = _WatchedBus(prefix, count)
+        async with _credits(database, bus):
+            await bus.start()
+            feeding = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bench.feeding", prefix, str(RATE_PER_S), str(count), cwd=ROOT
+            )
+            try:
+                await bus.all_confirmed()
+            finally:
+                if feeding.returncode is None:
+                    feeding.kill()
+                await feeding.wait()
+        return latency_ms(bus.late_s[RATE_PER_S:])
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[Database]:
+    """Credits' own, with all accounts open."""
+    async with fresh_database() as dsn:
+        await migrate(dsn, {app.SCHEMA: ROOT / "services/credits/migrations"})
+        database = await Database.connect(dsn)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+@asynccontextmanager
+async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
+    """The service as its process composes it, without its HTTP."""
+    secrets = Secrets((_SECRET,), _SECRET, _SECRET)
+    platform = Platform.on(Ground.of(secrets, bus, "http://smartspec.test"), database)
+    service = app.create_service(CreditsSettings(), platform)
+    assert service.store is not None
+    await service.start(bus, _failed)
+    try:
+        await _open_accounts(service.store)
+        await service.flush()
+        yield
+    finally:
+        await bus.quiesce()
+        await service.flush()
+        await bus.stop()
+        await service.stop()
+
+
+async def _open_accounts(store: EventStore) -> None:
+    """Many in a commit; how they were opened is not measured."""
+
+    async def work(unit: Unit) -> None:
+        for nth in range(ACCOUNTS):
+            account_id = account(nth)
+            opening = OpenAccount(account_id, account_id, "bench", f"grant-{nth}", GRANT_UNITS)
+            await unit.decide_on(
+                ((ACCOUNT, ACCOUNT.stream_id(account_id)),),
+                lambda account, opening=opening: open_account(opening, account),
+            )
+
+    await store.transact(work)
+
+
+def _failed(name: str) -> None:
+    raise RuntimeError(f"{name} has failed")
+
+
+async def _bare(accounts: int) -> Figures:
+    """What anybody would write: a row lock for each hold, as long as its commit takes."""
+    async with fresh_database() as dsn:
+        connections = [await asyncpg.connect(dsn) for _ in range(CONNECTIONS)]
+        try:
+            await connections[0].execute(_BARE_TABLES)
+            await connections[0].execute(_BARE_ACCOUNTS, accounts)
+            dice = random.Random(SEED)  # noqa: S311 - a fixed load
+
+            async def hold(nth: int) -> None:
+                account_id = dice.randrange(accounts)
+                async with connections[nth].transaction():
+                    held = await connections[nth].execute(_BARE_HOLD, account_id, PRICE_UNITS)
+                    assert held == "UPDATE 1"
+                    await connections[nth].execute(_BARE_ENTRY, new_id(), account_id, PRICE_UNITS)
+
+            return await as_fast_as_possible(hold, at_once=CONNECTIONS, for_s=FOR_S)
+        finally:
+            for connection in connections:
+                await connection.close()
+
+
+_SECRET: Final = "a secret of benches, and of nothing else"  # noqa: S105 - it is none
+_BARE_TABLES: Final = """
+    CREATE TABLE accounts (
+        account_id integer PRIMARY KEY, granted bigint NOT NULL, held bigint NOT NULL
+    ) WITH (fillfactor = 70);
+    CREATE TABLE holds (
+        hold_id uuid PRIMARY KEY, account_id integer NOT NULL, amount bigint NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now()
+    )"""
+_BARE_ACCOUNTS: Final = (
+    "INSERT INTO accounts SELECT nth, 1000000000000000, 0 FROM generate_series(0, $1 - 1) AS nth"
+)
+_BARE_HOLD: Final = (
+    "UPDATE accounts SET held = held + $2 WHERE account_id = $1 AND granted - held >= $2"
+)
+_BARE_ENTRY: Final = "INSERT INTO holds (hold_id, account_id, amount) VALUES ($1, $2, $3)"
+
+
+if __name__ == "__main__":
+    sys.exit(run("ledger", measure))
