@@ -11,7 +11,7 @@ from contracts.keys import UserRegistered
 from kernel.clock import new_id
 from kernel.errors import Deferred, NotFound, Rejected, Unavailable
 from kernel.event_store import EventStore
-from kernel.inbox import RETRIES_AFTER_S, Inbox, Subscription, ensure_partitions
+from kernel.inbox import CRASHED, RETRIES_AFTER_S, Inbox, Subscription, ensure_partitions
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Unit
@@ -170,6 +170,28 @@ async def test_a_message_that_nobody_here_hears_is_parked_at_once(inbox: Inbox) 
     message = release()
     await inbox.receive(message)
     assert [letter["message_id"] for letter in await inbox.parked()] == [message.id]
+
+
+async def test_a_message_that_its_handlers_died_of_is_parked_unhandled(
+    inbox: Inbox, store: EventStore
+) -> None:
+    message = registration()
+    await inbox.park(message)
+    assert await total(store, message) == 0
+    (letter,) = await inbox.parked()
+    assert (letter["message_id"], letter["error"]) == (message.id, CRASHED)
+    await inbox.replay(message.id)
+    await inbox.retry_due()
+    assert await total(store, message) == 1
+
+
+async def test_a_message_that_is_done_is_not_parked_afterwards(
+    inbox: Inbox, store: EventStore
+) -> None:
+    message = registration()
+    await inbox.receive(message)
+    await inbox.park(message)
+    assert await state_of(store, message) == "done"
 
 
 async def test_a_parked_message_is_replayed_with_its_retries_counted_anew(
