@@ -168,6 +168,8 @@ class Injector:
         if pid is None:
             raise NotPlayed
         os.kill(pid, signal.SIGKILL)
+        while self.world.postgres.pid is not None:  # noqa: ASYNC110 - until it has really gone
+            await asyncio.sleep(LOOK_EVERY_S)
         self.world.postgres.start()  # half a second, and only from the main thread
         return ""
 

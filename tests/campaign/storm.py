@@ -121,6 +121,7 @@ async def _storm(plan: Plan, say: Callable[[str], object]) -> Report:
         async with Load(world.url, plan.seed) as load:
             load.expect(up=True)
             report.faults = await _safety(plan, world, load, say)
+            assert world.servers_live, "a fault mends what it broke"
             say("healed")
             world.heal()
             await _liveness(world, load, report, plan.settle_max_s)
