@@ -4,10 +4,12 @@ Nothing is repaired in place: a new link declares everything anew, so there is o
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 import aio_pika
+import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -19,10 +21,34 @@ HEARTBEAT_S: Final = 5
 CONNECT_TIMEOUT_S: Final = 5.0
 OPEN_TIMEOUT_S: Final = 30.0
 """The first declaration of quorum queues elects leaders: tenths of a second each."""
-CLOSE_TIMEOUT_S: Final = 2.0
+LOSSY_TIMEOUT_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
 
 Take = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
 """Gets each message as it comes; must not wait: its task is cancelled with the channel."""
+
+
+@asynccontextmanager
+async def lossy(event: str) -> AsyncIterator[None]:
+    """For what may be lost with the connection, and may not be waited for when it is.
+
+    A dying channel raises many things, cancels who waits for it, or takes frames that nobody will
+    ever write; only our own cancellation goes on.
+    """
+    try:
+        async with asyncio.timeout(LOSSY_TIMEOUT_S):
+            yield
+    except (Exception, asyncio.CancelledError) as error:
+        if we_are_cancelled():
+            raise
+        _log.info(event, error=type(error).__name__)
+
+
+def we_are_cancelled() -> bool:
+    """Whether a cancellation is meant for this task; else it is a dying channel's."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class Link:
@@ -85,16 +111,13 @@ class Link:
         """Nothing more is delivered; what has been may still be acknowledged."""
         for channel, tag in self._consuming:
             if not channel.is_closed:
-                await channel.basic_cancel(tag, timeout=CLOSE_TIMEOUT_S)
+                await channel.basic_cancel(tag, timeout=LOSSY_TIMEOUT_S)
         self._consuming.clear()
 
     async def close(self) -> None:
         self._lose("closed", None)
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._connection.close()
-        except (OSError, TimeoutError, aio_pika.exceptions.AMQPError):
-            pass  # it was gone already
+        async with lossy("bus_was_gone_already"):
+            await self._connection.close()
 
     async def _begin(self, channel: Channel, queue: str, prefetch: int, take: Take) -> None:
         await channel.basic_qos(prefetch_count=prefetch)

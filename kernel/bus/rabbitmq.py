@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
@@ -26,7 +25,7 @@ from kernel.bus.amqp import (
     sender_of,
     unreadable,
 )
-from kernel.bus.link import Link, Take
+from kernel.bus.link import Link, Take, lossy, we_are_cancelled
 from kernel.bus.listeners import HEAR_TIMEOUT_S, Listeners
 from kernel.bus.port import Hear, Missed, Receive, Unroutable
 from kernel.bus.topology import Topology
@@ -43,9 +42,6 @@ RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_MAX_S: Final = 5.0
 RECEIVE_AGAIN_FIRST_S: Final = 0.1
 RECEIVE_AGAIN_MAX_S: Final = 5.0
-
-AWAY: Final = (OSError, TimeoutError, AMQPError)
-"""What it looks like when the broker is gone, going or coming."""
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +122,7 @@ class RabbitMQBus:
         if link is None:
             return
         route = self._topology.route(envelope.type)
-        try:
+        async with lossy("broadcast_lost"):
             await link.broadcasting.basic_publish(
                 body_of(envelope),
                 exchange=route.exchange,
@@ -134,8 +130,6 @@ class RabbitMQBus:
                 properties=properties_of(envelope, delivery_mode=TRANSIENT, sender=self._sender),
                 wait=False,
             )
-        except AWAY as error:
-            _log.info("broadcast_lost", error=type(error).__name__)
 
     def subscribe(self, consumer: str, receive: Receive, park: Receive) -> None:
         if consumer in self._consumers:
@@ -154,10 +148,8 @@ class RabbitMQBus:
         """What is not recorded within `stop_timeout_s` is dropped, and comes again to another."""
         self._quiet = True
         if self._link is not None:
-            try:
+            async with lossy("bus_left_without_goodbye"):
                 await self._link.stop_consuming()
-            except AWAY as error:
-                _log.info("bus_left_without_goodbye", error=type(error).__name__)
         if self._taking:
             _, late = await asyncio.wait(self._taking, timeout=self._stop_timeout_s)
             await _cancelled(late)
@@ -183,7 +175,9 @@ class RabbitMQBus:
         while True:
             try:
                 link = await self._open_link()
-            except AWAY as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if we_are_cancelled():
+                    raise
                 _log.warning("bus_unreachable", error=type(error).__name__, again_in_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(RECONNECT_MAX_S, delay_s * 2)
@@ -297,10 +291,8 @@ async def _acknowledge(channel: Channel, message: DeliveredMessage) -> None:
     """On a channel that was lost meanwhile there is nothing to say: the message comes again."""
     tag = message.delivery_tag
     assert tag is not None, "a delivered message has a tag"
-    try:
+    async with lossy("ack_lost"):
         await channel.basic_ack(tag, wait=False)
-    except (ChannelInvalidStateError, *AWAY):
-        _log.info("ack_lost")
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:

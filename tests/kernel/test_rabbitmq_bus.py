@@ -1,6 +1,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import aio_pika
 import pytest
@@ -11,6 +12,7 @@ from contracts.envelope import Envelope
 from contracts.generation import TaskChanged
 from contracts.keys import UserRegistered
 from kernel.bus import Bus, RabbitMQBus, Unroutable
+from kernel.bus.link import Link
 from kernel.bus.topology import DELIVERY_LIMIT, Topology
 from kernel.testing import envelope_of
 from tests.kernel.suites import BusSuite, Recorder, never
@@ -250,3 +252,40 @@ async def _take_and_die(url: str, queue: str) -> None:
     taken = await (await channel.get_queue(queue, ensure=False)).get(timeout=10, fail=False)
     assert taken is not None
     await connection.close()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("closed"), asyncio.CancelledError()])
+async def test_whatever_a_dying_connection_raises_the_next_one_is_made(
+    make: Make, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    faults, consume = [fault], Link.consume
+
+    async def dying(self: Link, *arguments: Any) -> None:
+        if faults:
+            raise faults.pop()
+        await consume(self, *arguments)
+
+    monkeypatch.setattr(Link, "consume", dying)
+    consumer, message = Recorder(), registration()
+    bus = await started(make, consumer)
+    await bus.publish(message)
+    await eventually(lambda: consumer.got == [message])
+    assert faults == []
+
+
+async def test_a_broadcast_that_nobody_will_ever_write_is_given_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, bus = Recorder(), make()
+    bus.listen(CreditsReleased, listener)
+    await bus.start()
+    assert bus._link is not None
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(bus._link.broadcasting, "basic_publish", hang)
+    monkeypatch.setattr("kernel.bus.link.LOSSY_TIMEOUT_S", 0.01)
+    message = release()
+    await bus.broadcast(message)
+    assert listener.got == [message]
