@@ -7,6 +7,7 @@ import pytest
 
 from tests.campaign import storm
 from tests.campaign.faults import Kind, schedule
+from tests.rabbitmq import programs
 
 SEED = 20_261_124
 MINUTES = 2.0
@@ -25,5 +26,6 @@ def test_a_long_storm_plays_every_kind_of_fault_in_order() -> None:
 
 @pytest.mark.timeout(480)
 def test_separate_processes_lose_nothing_to_two_minutes_of_faults() -> None:
-    report = storm.run(storm.Plan(SEED, MINUTES), print)
+    with programs():
+        report = storm.run(storm.Plan(SEED, MINUTES), print)
     assert report.good, f"\n{report}"

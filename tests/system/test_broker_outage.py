@@ -15,6 +15,7 @@ import pytest
 
 from kernel.local_rabbitmq import LocalRabbitMQ
 from kernel.runtime import quiet_port
+from tests.rabbitmq import started
 from tests.system.conftest import SEPARATE, servers
 from tests.system.product import V2, Product, User, new_user, running, wait_until
 
@@ -40,7 +41,7 @@ class Answers:
 
 
 @pytest.fixture
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRabbitMQ]:
+def broker() -> Iterator[LocalRabbitMQ]:
     with tempfile.TemporaryDirectory(prefix="smartspec-outage-") as folder:
         Path(folder).chmod(0o711)  # the server runs as another user when we are root
         server = LocalRabbitMQ(Path(folder) / "rabbitmq", choose_port=quiet_port)
@@ -54,7 +55,7 @@ def product(broker: LocalRabbitMQ) -> Iterator[Product]:
         servers() as settings,
         tempfile.TemporaryDirectory(prefix="smartspec-outage-") as folder,
         running(
-            Product(Path(folder) / "home", {**settings, "RABBITMQ_URL": broker.start()}, SEPARATE)
+            Product(Path(folder) / "home", {**settings, "RABBITMQ_URL": started(broker)}, SEPARATE)
         ) as product,
     ):
         yield product
