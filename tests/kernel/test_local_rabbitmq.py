@@ -84,7 +84,7 @@ def running() -> Iterator[Running]:
             caller.setenv(name, value)
         try:
             with ThreadPoolExecutor(1) as starter:
-                url = starter.submit(start, server).result()
+                url = starter.submit(started, server).result()
             assert server.pid is not None
             yield Running(home, url, server.pid, *before)
         finally:
