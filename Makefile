@@ -26,7 +26,7 @@ check: $(VENV)/installed ## Lint, types, import rules, generated files
 test: $(VENV)/installed ## All suites; real servers that are found are tested as well
 	$(BIN)/pytest -n 2 --dist worksteal
 
-campaign: $(VENV)/installed ## Kill everything at random moments, then prove that nothing was lost
+campaign: $(VENV)/installed ## Break everything for ten minutes, then prove that nothing was lost
 	$(BIN)/python -m tests.campaign
 
 bench: $(BENCH_VENV)/installed ## Measure everything beside its peers, on a quiet machine; 10 minutes

@@ -90,7 +90,7 @@ async def _consumed(database: Database, prefix: str, together_max: int) -> Figur
     heard = Subscription(CreditsReserved, add, _stream_of, lambda event: {_stream_of(event): TOTAL})
     inbox = Inbox(HEARS, store, [heard], together_max=together_max)
     bus = RabbitMQBus(RABBITMQ, prefix=prefix)
-    bus.subscribe(HEARS, inbox.receive, inbox.park)
+    bus.subscribe(HEARS, inbox.receive, inbox.keep_crashed)
     began_s, began_cpu_s = perf_counter(), process_time()
     await bus.start()
     await handled.wait()

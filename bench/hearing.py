@@ -62,7 +62,7 @@ async def hear(heard: Heard, dsn: str, prefix: str) -> None:
     store.on_commit(lambda recorded, _: note(list(recorded)))
     inbox = Inbox(HEARS, store, [Subscription(CreditsReserved, add, lambda e: str(e.task_id))])
     bus = RabbitMQBus(RABBITMQ, prefix=prefix)
-    bus.subscribe(HEARS, inbox.receive, inbox.park)
+    bus.subscribe(HEARS, inbox.receive, inbox.keep_crashed)
     await bus.start()
     await _told(heard)
     await bus.stop()

@@ -41,6 +41,7 @@ RETRY_LEASE = timedelta(seconds=60)
 POLL_EVERY_S = 1.0
 ERROR_LENGTH_MAX = 500
 MAINTAIN_EVERY_S = 3_600.0
+LAST_TRY_AFTER = timedelta(seconds=60)
 CRASHED = "its consumers died of it"
 
 _log = structlog.get_logger(__name__)
@@ -104,21 +105,24 @@ class Inbox:
                 self._trying_soon.add(task)
                 task.add_done_callback(self._trying_soon.discard)
 
-    async def park(self, envelope: Envelope) -> None:
-        """Record the message as a dead letter, unhandled: whoever handled it died of it again and
-        again. One that is done stays done. Raises when it could not be recorded."""
+    async def keep_crashed(self, envelope: Envelope) -> None:
+        """Keep a message whose handlers died again and again for one last try, then park it.
+
+        A last try, because whoever dies of one message is counted against all that it held. One
+        that is done stays done. Raises when it could not be recorded.
+        """
         if self._is_too_old(envelope.id):
             return
-        _log.error("message_parked", message_type=envelope.type, error=CRASHED)
+        _log.error("message_crashed", message_type=envelope.type)
         async with self._store.database.connection() as connection:
             await connection.execute(
-                f"INSERT INTO {self._store.schema}.inbox AS known"
-                " (consumer, message_id, state, attempts, envelope, error)"
-                " VALUES ($1, $2, 'parked', 1, $3, $4)"
-                " ON CONFLICT (consumer, message_id) DO UPDATE SET state = 'parked', due_at = NULL,"
-                " error = $4, updated_at = clock_timestamp() WHERE known.state = 'retry'",
+                f"INSERT INTO {self._store.schema}.inbox"
+                " (consumer, message_id, state, attempts, due_at, envelope, error)"
+                " VALUES ($1, $2, 'retry', $3, $4, $5, $6) ON CONFLICT DO NOTHING",
                 self.consumer,
                 envelope.id,
+                len(RETRIES_AFTER_S),
+                self._store.clock.now() + LAST_TRY_AFTER,
                 envelope.model_dump(mode="json"),
                 CRASHED,
             )
@@ -152,18 +156,42 @@ class Inbox:
                     SELECT consumer, message_id FROM {self._store.schema}.inbox
                     WHERE consumer = $1 AND state = 'retry' AND due_at <= $2
                     ORDER BY due_at LIMIT {RETRY_BATCH} FOR UPDATE SKIP LOCKED)
-                RETURNING envelope, attempts""",
+                RETURNING message_id, envelope, attempts""",
                 self.consumer,
                 self._store.clock.now(),
                 RETRY_LEASE,
             )
         for row in rows:
-            envelope = Envelope.model_validate(row["envelope"])
-            with caused_by(origin_of_message(envelope), self.consumer):
-                error = await self._try(envelope)
-                if error is not None:
-                    await self._put_off(envelope, error, attempts=row["attempts"])
+            await self._try_kept(row)
         return len(rows)
+
+    async def _try_kept(self, row: asyncpg.Record) -> None:
+        """One more attempt at a row. A row that can't be read, or that was claimed more often than
+        it failed (its handlers died with it), is parked."""
+        try:
+            envelope = Envelope.model_validate(row["envelope"])
+        except ValidationError as fault:
+            await self._park(row["message_id"], _words(fault))
+            return
+        if row["attempts"] > len(RETRIES_AFTER_S) + 1:
+            await self._park(row["message_id"], CRASHED)
+            return
+        with caused_by(origin_of_message(envelope), self.consumer):
+            error = await self._try(envelope)
+            if error is not None:
+                await self._put_off(envelope, error, attempts=row["attempts"])
+
+    async def _park(self, message_id: UUID, words: str) -> None:
+        _log.error("message_parked", message_id=str(message_id), error=words)
+        async with self._store.database.connection() as connection:
+            await connection.execute(
+                f"UPDATE {self._store.schema}.inbox"
+                " SET state = 'parked', due_at = NULL, error = $3, updated_at = clock_timestamp()"
+                " WHERE consumer = $1 AND message_id = $2 AND state = 'retry'",
+                self.consumer,
+                message_id,
+                words,
+            )
 
     async def parked(self, limit: int = 100) -> list[dict[str, Any]]:
         """Dead letters, longest parked first: message_id, attempts, error, envelope, parked_at."""

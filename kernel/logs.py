@@ -108,3 +108,5 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx", "httpcore", "asyncio", "uvicorn.access", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for anxious in ("aio_pika", "aiormq"):  # the bus says what it lost, without their traces
+        logging.getLogger(anxious).setLevel(logging.CRITICAL)

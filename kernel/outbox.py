@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from pydantic import ValidationError
 
 from contracts.envelope import Envelope
 from kernel.bus import Bus
@@ -229,5 +230,8 @@ class Publisher:
                 room,
             )
         for row in sorted(rows, key=lambda row: int(row["id"])):
-            self._enqueue(Envelope.model_validate(row["envelope"]))
+            try:
+                self._enqueue(Envelope.model_validate(row["envelope"]))
+            except ValidationError:  # it must not stand in the way of those behind it
+                _log.error("outbox_row_unreadable", row=row["id"])
         return len(rows)

@@ -112,7 +112,7 @@ class Service:
             await step()
         if self.inbox is not None:
             await self.inbox.maintain()
-            bus.subscribe(self.name, self.inbox.receive, self.inbox.park)
+            bus.subscribe(self.name, self.inbox.receive, self.inbox.keep_crashed)
             self._tasks.append(self._spawn(self.inbox.run, failed))
         if self.publisher is not None:
             self._tasks.append(self._spawn(self.publisher.run, failed))

@@ -23,6 +23,7 @@ AGAIN_MAX_S: Final = 10.0
 STEADY_AFTER_S: Final = 30.0
 """A program that lived so long dies as if for the first time."""
 READY_LOOK_EVERY_S: Final = 0.1
+SAY_NOT_READY_EVERY_S: Final = 30.0
 READY_ASK_TIMEOUT_S: Final = 2.0
 END_TIMEOUT_S: Final = 10.0
 _READY: Final = b" 200 "
@@ -130,7 +131,12 @@ class Supervisor:
             await asyncio.sleep(delay_s)
 
     async def _watch_ready(self, life: _Life) -> None:
-        while not await _says_ready(life.program.port):  # noqa: ASYNC110 - another process's state
+        loop = asyncio.get_running_loop()
+        say_at_s = loop.time() + SAY_NOT_READY_EVERY_S
+        while not await _says_ready(life.program.port):
+            if loop.time() >= say_at_s:
+                _log.warning("program_not_ready", program=life.program.name)
+                say_at_s += SAY_NOT_READY_EVERY_S
             await asyncio.sleep(READY_LOOK_EVERY_S)
         life.was_ready = True
         life.ready.set()

@@ -26,11 +26,12 @@ INNER: Final = ("keys", "credits", "generation", "storage")
 SERVICES: Final = (GATEWAY, *INNER, SIMULATOR)
 ALONE: Final = (GATEWAY, SIMULATOR)
 """One has the address that clients know, the other a memory of its own."""
-_log = structlog.get_logger(__name__)
 LOOPBACK: Final = "127.0.0.1"
 RANKS: Final = {GATEWAY: 0, SIMULATOR: 2}
 INNER_RANK: Final = 1
 METRICS_PORT: Final = "METRICS_PORT"
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def _metrics_of(program: Program) -> str:
 
 def _ports(place: Place, wanted: Mapping[str, int]) -> dict[str, list[int]]:
     """The gateway's is told; the simulator's is the same at each start, because what it made
-    before is fetched from there; the others are found by the home's name, so mostly are as well."""
+    before is fetched from there; the others are found by the home's name, so mostly are as well.
+    One more is for the gateway's metrics."""
     settings = place.settings
     home = str(settings.home.resolve())
     start = int.from_bytes(hashlib.sha256(home.encode()).digest()[:4])
@@ -102,6 +104,7 @@ def _ports(place: Place, wanted: Mapping[str, int]) -> dict[str, list[int]]:
             for _ in range(count):
                 ports[name].append(quiet_port(start))
                 start = ports[name][-1] - QUIET_PORTS.start + 1
+    ports[METRICS_PORT] = [settings.metrics_port or quiet_port(start)]
     return ports
 
 
@@ -120,9 +123,8 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
         if name in ports
     }
     inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": address}
-    metrics_port = settings.metrics_port or quiet_port(max(map(max, ports.values())))
     own = {
-        GATEWAY: {"HOST": settings.host, METRICS_PORT: str(metrics_port), **upstreams},
+        GATEWAY: {"HOST": settings.host, METRICS_PORT: str(ports[METRICS_PORT][0]), **upstreams},
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
     }
     return [

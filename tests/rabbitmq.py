@@ -2,7 +2,8 @@
 test's own on it, which are removed at its end."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import aio_pika
@@ -10,6 +11,8 @@ import pytest
 
 from kernel.bus.topology import Topology
 from kernel.clock import new_id
+from kernel.local_rabbitmq import LocalRabbitMQ
+from kernel.rabbitmq_node import RabbitMQUnavailable
 
 VARIABLE: Final = "TEST_RABBITMQ"
 LOCAL_URL: Final = "amqp://guest:guest@127.0.0.1:5672/"
@@ -22,6 +25,22 @@ async def answers(url: str) -> bool:
         return False
     await connection.close()
     return True
+
+
+@contextmanager
+def programs() -> Iterator[None]:
+    """Skips, or where services are required fails, when this machine has no RabbitMQ to start."""
+    try:
+        yield
+    except RabbitMQUnavailable as error:
+        if "RABBITMQ_URL" not in str(error) or os.environ.get("REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip(str(error))
+
+
+def started(server: LocalRabbitMQ) -> str:
+    with programs():
+        return server.start()
 
 
 def new_prefix() -> str:

@@ -2,6 +2,7 @@
 `data` alone. Header names follow CloudEvents' binding for AMQP (`cloudEvents:<attribute>`)."""
 
 import base64
+from datetime import timedelta
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,10 @@ PERSISTENT: Final = 2
 TRANSIENT: Final = 1
 SENDER: Final = "smartspec-sender"
 """Which process sent it, so that it need not listen to itself."""
+NUL: Final = b"\\u0000"
+UUID_VERSION: Final = 7
+AHEAD_MAX: Final = timedelta(days=1)
+"""How far another machine's clock may be ahead; the inbox has room for more."""
 UNREADABLE: Final = "Unreadable"
 UNREADABLE_BYTES_MAX: Final = 65_536
 _ATTRIBUTE: Final = "cloudEvents:"
@@ -57,10 +62,12 @@ def sender_of(message: DeliveredMessage) -> str:
 
 
 def envelope_of(message: DeliveredMessage) -> Envelope:
-    """Raises ValueError for what is no message of ours."""
+    """Raises ValueError for what is no message of ours, or could not be kept in a table."""
     properties = message.header.properties
     headers = properties.headers or {}
-    return Envelope.model_validate(
+    if NUL in message.body or "\0" in f"{properties.message_type}{properties.correlation_id}":
+        raise ValueError("PostgreSQL's text takes no NUL")
+    envelope = Envelope.model_validate(
         {
             "id": properties.message_id,
             "type": properties.message_type,
@@ -71,6 +78,10 @@ def envelope_of(message: DeliveredMessage) -> Envelope:
             **{name: headers.get(f"{_ATTRIBUTE}{name}") for name in _IN_HEADERS},
         }
     )
+    latest_ms = (SystemClock().now() + AHEAD_MAX).timestamp() * 1_000
+    if envelope.id.version != UUID_VERSION or envelope.id.int >> 80 > latest_ms:
+        raise ValueError("an id is a UUIDv7 of the past")
+    return envelope
 
 
 def unreadable(message: DeliveredMessage) -> Envelope:
@@ -82,13 +93,17 @@ def unreadable(message: DeliveredMessage) -> Envelope:
         type=UNREADABLE,
         schemaversion=1,
         source="smartspec/bus",
-        subject=f"{UNREADABLE.lower()}-{properties.message_id}",
+        subject=f"{UNREADABLE.lower()}-{_plain(properties.message_id)}",
         streamversion=1,
         time=SystemClock().now(),
-        correlationid=properties.correlation_id or f"{UNREADABLE.lower()}",
+        correlationid=_plain(properties.correlation_id) or UNREADABLE.lower(),
         data={
-            "message_type": properties.message_type,
+            "message_type": _plain(properties.message_type),
             "body_base64": base64.b64encode(body).decode(),
             "body_bytes": len(message.body),
         },
     )
+
+
+def _plain(text: str | None) -> str:
+    return (text or "").replace("\0", "")

@@ -1,13 +1,18 @@
-"""One connection to the broker and its channels, until any of them is lost; then it is thrown away.
+"""What connects a process to the broker, until any part of it is lost; then it is thrown away.
+
+One connection speaks and one hears: when the broker runs short of memory or disk it stops reading
+from who publishes, and acks must go on all the same.
 
 Nothing is repaired in place: a new link declares everything anew, so there is one way to begin.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 import aio_pika
+import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -17,57 +22,83 @@ from kernel.bus.topology import Topology
 HEARTBEAT_S: Final = 5
 """A peer that says nothing for about three of these is gone, whatever TCP believes."""
 CONNECT_TIMEOUT_S: Final = 5.0
-OPEN_TIMEOUT_S: Final = 30.0
-"""The first declaration of quorum queues elects leaders: tenths of a second each."""
-CLOSE_TIMEOUT_S: Final = 2.0
+LOSSY_TIMEOUT_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
 
 Take = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
 """Gets each message as it comes; must not wait: its task is cancelled with the channel."""
 
 
+@asynccontextmanager
+async def lossy(event: str) -> AsyncIterator[None]:
+    """For what may be lost with the connection, and may not be waited for when it is.
+
+    A dying channel raises many things, cancels who waits for it, or takes frames that nobody will
+    ever write; only our own cancellation goes on.
+    """
+    try:
+        async with asyncio.timeout(LOSSY_TIMEOUT_S):
+            yield
+    except (Exception, asyncio.CancelledError) as error:
+        if we_are_cancelled():
+            raise
+        _log.info(event, error=type(error).__name__)
+
+
+def we_are_cancelled() -> bool:
+    """Whether a cancellation is meant for this task; else it is a dying channel's."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 class Link:
-    def __init__(self, connection: AbstractConnection, topology: Topology) -> None:
-        self._connection = connection
+    def __init__(
+        self, speaking: AbstractConnection, hearing: AbstractConnection, topology: Topology
+    ) -> None:
+        self._speaking = speaking
+        self._hearing = hearing
         self._topology = topology
         self._consuming: list[tuple[Channel, str]] = []
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        connection.close_callbacks.add(lambda _, error: self._lose("connection", error))
+        for connection in (speaking, hearing):
+            connection.close_callbacks.add(lambda _, error: self._lose("connection", error))
         self.publishing: Channel
         self.broadcasting: Channel
 
     @classmethod
     async def open(cls, url: str, topology: Topology, name: str) -> Self:
         """Connect and declare the whole topology. Raises what the transport raises."""
-        async with asyncio.timeout(OPEN_TIMEOUT_S):
-            connection = await aio_pika.connect(
-                url,
-                timeout=CONNECT_TIMEOUT_S,
-                heartbeat=HEARTBEAT_S,
-                client_properties={"connection_name": name},
-            )
-            link = cls(connection, topology)
-            try:
-                declaring = connection.channel()
-                await declaring.initialize()
-                await topology.declare(declaring)
-                await declaring.close()
-                link.publishing = await link._channel(publisher_confirms=True)
-                link.broadcasting = await link._channel(publisher_confirms=False)
-            except BaseException:
-                await link.close()
-                raise
-            return link
+        speaking = await _connected(url, f"{name} speaks")
+        try:
+            hearing = await _connected(url, f"{name} hears")
+        except BaseException:
+            async with lossy("bus_was_gone_already"):
+                await speaking.close()
+            raise
+        link = cls(speaking, hearing, topology)
+        try:
+            declaring = speaking.channel()
+            await declaring.initialize()
+            await topology.declare(declaring)
+            await declaring.close()
+            link.publishing = await link._channel(speaking, publisher_confirms=True)
+            link.broadcasting = await link._channel(speaking, publisher_confirms=False)
+        except BaseException:
+            await link.close()
+            raise
+        return link
 
     async def consume(self, queue: str, prefetch: int, take: Callable[[Channel], Take]) -> None:
         """Have the messages of `queue` taken, at most `prefetch` at once without their ack."""
-        channel = await self._channel(publisher_confirms=False)
+        channel = await self._channel(self._hearing, publisher_confirms=False)
         await self._begin(channel, queue, prefetch, take(channel))
 
     async def listen(
         self, types: Collection[str], prefetch: int, take: Callable[[Channel], Take]
     ) -> None:
         """The same for a queue of this link alone, which hears events of `types`."""
-        channel = self._connection.channel(publisher_confirms=False)
+        channel = self._hearing.channel(publisher_confirms=False)
         await channel.initialize()
         queue = await self._topology.declare_listener(channel, types)
         underlay = await self._watched(channel)
@@ -85,16 +116,14 @@ class Link:
         """Nothing more is delivered; what has been may still be acknowledged."""
         for channel, tag in self._consuming:
             if not channel.is_closed:
-                await channel.basic_cancel(tag, timeout=CLOSE_TIMEOUT_S)
+                await channel.basic_cancel(tag, timeout=LOSSY_TIMEOUT_S)
         self._consuming.clear()
 
     async def close(self) -> None:
         self._lose("closed", None)
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._connection.close()
-        except (OSError, TimeoutError, aio_pika.exceptions.AMQPError):
-            pass  # it was gone already
+        for connection in (self._hearing, self._speaking):
+            async with lossy("bus_was_gone_already"):
+                await connection.close()
 
     async def _begin(self, channel: Channel, queue: str, prefetch: int, take: Take) -> None:
         await channel.basic_qos(prefetch_count=prefetch)
@@ -102,8 +131,10 @@ class Link:
         answer = await channel.basic_consume(queue, take)
         self._consuming.append((channel, str(answer.consumer_tag)))
 
-    async def _channel(self, *, publisher_confirms: bool) -> Channel:
-        channel = self._connection.channel(
+    async def _channel(
+        self, connection: AbstractConnection, *, publisher_confirms: bool
+    ) -> Channel:
+        channel = connection.channel(
             publisher_confirms=publisher_confirms, on_return_raises=publisher_confirms
         )
         await channel.initialize()
@@ -119,3 +150,12 @@ class Link:
     def _lose(self, what: str, error: BaseException | None) -> None:
         if not self._lost.done():
             self._lost.set_result(f"{what}: {type(error).__name__}" if error else what)
+
+
+async def _connected(url: str, name: str) -> AbstractConnection:
+    return await aio_pika.connect(
+        url,
+        timeout=CONNECT_TIMEOUT_S,
+        heartbeat=HEARTBEAT_S,
+        client_properties={"connection_name": name},
+    )

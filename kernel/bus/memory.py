@@ -48,7 +48,7 @@ class MemoryBus:
         if not self._stopped:
             await self._listeners.tell(envelope)
 
-    def subscribe(self, consumer: str, receive: Receive, park: Receive) -> None:  # noqa: ARG002 - who dies of a message takes this bus along
+    def subscribe(self, consumer: str, receive: Receive, keep_crashed: Receive) -> None:  # noqa: ARG002 - who dies of a message takes this bus along
         if consumer in self._consumers:
             raise ValueError(f"{consumer} is subscribed already")
         self._consumers[consumer] = receive

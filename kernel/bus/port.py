@@ -39,11 +39,11 @@ class Bus(Protocol):
         """Tell every listener of this moment, and nobody later."""
         ...
 
-    def subscribe(self, consumer: str, receive: Receive, park: Receive) -> None:
+    def subscribe(self, consumer: str, receive: Receive, keep_crashed: Receive) -> None:
         """Deliver every event whose contract names `consumer` to `receive`.
 
-        `park` records a message that must not be handled any more, because whoever handled it died
-        of it again and again.
+        `keep_crashed` records a message that came back again and again, because whoever had it
+        died or lost its connection.
         """
         ...
 

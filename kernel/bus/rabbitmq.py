@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
@@ -26,7 +25,7 @@ from kernel.bus.amqp import (
     sender_of,
     unreadable,
 )
-from kernel.bus.link import Link, Take
+from kernel.bus.link import Link, Take, lossy, we_are_cancelled
 from kernel.bus.listeners import HEAR_TIMEOUT_S, Listeners
 from kernel.bus.port import Hear, Missed, Receive, Unroutable
 from kernel.bus.topology import Topology
@@ -39,13 +38,14 @@ PREFETCH_CRASHED: Final = 10
 PREFETCH_BROADCASTS: Final = 100
 START_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 2.0
+OPEN_TIMEOUT_S: Final = 30.0
+"""The first declaration of quorum queues elects leaders: tenths of a second each."""
+STEADY_AFTER_S: Final = 10.0
+"""A link that lived so long is made anew as after the first loss."""
 RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_MAX_S: Final = 5.0
 RECEIVE_AGAIN_FIRST_S: Final = 0.1
 RECEIVE_AGAIN_MAX_S: Final = 5.0
-
-AWAY: Final = (OSError, TimeoutError, AMQPError)
-"""What it looks like when the broker is gone, going or coming."""
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +126,7 @@ class RabbitMQBus:
         if link is None:
             return
         route = self._topology.route(envelope.type)
-        try:
+        async with lossy("broadcast_lost"):
             await link.broadcasting.basic_publish(
                 body_of(envelope),
                 exchange=route.exchange,
@@ -134,13 +134,11 @@ class RabbitMQBus:
                 properties=properties_of(envelope, delivery_mode=TRANSIENT, sender=self._sender),
                 wait=False,
             )
-        except AWAY as error:
-            _log.info("broadcast_lost", error=type(error).__name__)
 
-    def subscribe(self, consumer: str, receive: Receive, park: Receive) -> None:
+    def subscribe(self, consumer: str, receive: Receive, keep_crashed: Receive) -> None:
         if consumer in self._consumers:
             raise ValueError(f"{consumer} is subscribed already")
-        self._consumers[consumer] = (receive, park)
+        self._consumers[consumer] = (receive, keep_crashed)
 
     def listen(self, event: type[PublicEvent], hear: Hear, missed: Missed = lambda: None) -> None:
         self._listeners.add(event, hear, missed)
@@ -154,10 +152,8 @@ class RabbitMQBus:
         """What is not recorded within `stop_timeout_s` is dropped, and comes again to another."""
         self._quiet = True
         if self._link is not None:
-            try:
+            async with lossy("bus_left_without_goodbye"):
                 await self._link.stop_consuming()
-            except AWAY as error:
-                _log.info("bus_left_without_goodbye", error=type(error).__name__)
         if self._taking:
             _, late = await asyncio.wait(self._taking, timeout=self._stop_timeout_s)
             await _cancelled(late)
@@ -179,23 +175,32 @@ class RabbitMQBus:
             await self._linked.wait()
 
     async def _keep_linked(self) -> None:
+        """For as long as the process lives: without this task it is deaf and mute."""
+        loop = asyncio.get_running_loop()
         delay_s = RECONNECT_FIRST_S
         while True:
+            began_s = loop.time()
             try:
-                link = await self._open_link()
-            except AWAY as error:
+                async with asyncio.timeout(OPEN_TIMEOUT_S):
+                    link = await self._open_link()
+            except (Exception, asyncio.CancelledError) as error:
+                if we_are_cancelled():
+                    raise
                 _log.warning("bus_unreachable", error=type(error).__name__, again_in_s=delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(RECONNECT_MAX_S, delay_s * 2)
-                continue
-            delay_s = RECONNECT_FIRST_S
-            try:
-                self._up(link)
-                what = await link.lost()
-                _log.warning("bus_lost", what=what)
-            finally:
-                self._down()
-                await link.close()
+            else:
+                await self._until_lost(link)
+                if loop.time() - began_s > STEADY_AFTER_S:
+                    delay_s = RECONNECT_FIRST_S
+            await asyncio.sleep(delay_s)
+            delay_s = min(RECONNECT_MAX_S, delay_s * 2)
+
+    async def _until_lost(self, link: Link) -> None:
+        try:
+            await self._up(link)
+            _log.warning("bus_lost", what=await link.lost())
+        finally:
+            self._down()
+            await link.close()
 
     async def _open_link(self) -> Link:
         """A link that delivers already, to those who have subscribed and listen."""
@@ -204,22 +209,24 @@ class RabbitMQBus:
             if self._listeners.types:
                 await link.listen(self._listeners.types, PREFETCH_BROADCASTS, self._hear_from)
             if not self._quiet:
-                for consumer, (receive, park) in self._consumers.items():
+                for consumer, (receive, keep_crashed) in self._consumers.items():
                     inbox, crashed = (
                         self._topology.inbox(consumer),
                         self._topology.crashed(consumer),
                     )
                     await link.consume(inbox, PREFETCH, partial(self._take_from, link, receive))
                     await link.consume(
-                        crashed, PREFETCH_CRASHED, partial(self._take_from, link, park)
+                        crashed, PREFETCH_CRASHED, partial(self._take_from, link, keep_crashed)
                     )
         except BaseException:
             await link.close()
             raise
         return link
 
-    def _up(self, link: Link) -> None:
+    async def _up(self, link: Link) -> None:
         """What was said before the listener's queue was there has been missed."""
+        if self._quiet:
+            await link.stop_consuming()
         self._link = link
         self._linked.set()
         self._listeners.missed()
@@ -297,10 +304,8 @@ async def _acknowledge(channel: Channel, message: DeliveredMessage) -> None:
     """On a channel that was lost meanwhile there is nothing to say: the message comes again."""
     tag = message.delivery_tag
     assert tag is not None, "a delivered message has a tag"
-    try:
+    async with lossy("ack_lost"):
         await channel.basic_ack(tag, wait=False)
-    except (ChannelInvalidStateError, *AWAY):
-        _log.info("ack_lost")
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -19,8 +19,10 @@ from aiormq.abc import FieldTable
 from contracts.events import EVENTS
 
 DELIVERY_LIMIT: Final = 10
-"""Redeliveries of a message, each after the death of whoever had it, before it is `crashed`. One
-process that dies counts against every message that it held, so this must not be small."""
+"""Redeliveries of a message before it is `crashed`. A process that dies, or loses its connection,
+counts against every message that it held, so this must not be small, and is not the last word."""
+NO_DELIVERY_LIMIT: Final = 1_000_000
+"""What is in `crashed` has nowhere else to go, and RabbitMQ 4 drops after 20 unless told."""
 LISTENER_MESSAGES_MAX: Final = 10_000
 LISTENER_MESSAGE_TTL_MS: Final = 60_000
 
@@ -67,7 +69,11 @@ class Topology:
                 self.exchange(owner), ExchangeType.TOPIC, durable=True, auto_delete=False
             )
         for consumer in self.consumers:
-            await channel.declare_queue(self.crashed(consumer), durable=True, arguments=_quorum({}))
+            await channel.declare_queue(
+                self.crashed(consumer),
+                durable=True,
+                arguments=_quorum({"x-delivery-limit": NO_DELIVERY_LIMIT}),
+            )
             inbox = await channel.declare_queue(
                 self.inbox(consumer),
                 durable=True,

@@ -17,6 +17,7 @@ from tests.campaign.mutants import MUTANTS
 from tests.campaign.process import Broken
 
 MUTANT_MINUTES = 0.75
+MUTANT_SETTLE_S = 30.0
 
 
 def main() -> int:
@@ -51,11 +52,19 @@ def _together(plan: campaign.Plan) -> int:
 def _is_caught(name: str, seed: int) -> bool:
     """Whether the checker names what the mutant breaks."""
     mutant = MUTANTS[name]
-    plan = storm.Plan(seed, MUTANT_MINUTES, mutant=name, kinds=mutant.faults)
+    plan = storm.Plan(
+        seed,
+        MUTANT_MINUTES,
+        mutant=name,
+        kinds=mutant.faults,
+        settle_max_s=MUTANT_SETTLE_S,  # what is lost never comes to rest
+    )
     report = storm.run(plan, lambda _: None)
     named = {violation.invariant for violation in report.violations}
     caught = mutant.breaks in named
     _say(f"{'caught' if caught else 'MISSED'}  {name}: invariants {sorted(named) or 'none'}")
+    for kind, count in sorted(report.faults.items()):
+        _say(f"  {count:4} {kind}")
     return caught
 
 

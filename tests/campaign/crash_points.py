@@ -111,13 +111,14 @@ def _inside_batches(armed: Armed) -> None:
 
     async def dying(self: Inbox, messages: Sequence[Any]) -> None:
         if len(messages) > 1 and armed.is_armed(MID_BATCH):
-            handle = messages[-1].handle
+            last = messages[-1]
 
             async def die(event: Any, unit: Unit) -> None:
                 armed.reach(MID_BATCH)
-                await handle(event, unit)
+                await last.subscription.handle(event, unit)
 
-            messages = [*messages[:-1], replace(messages[-1], handle=die)]
+            dying_last = replace(last, subscription=replace(last.subscription, handle=die))
+            messages = [*messages[:-1], dying_last]
         await together(self, messages)
 
     _put(Inbox, "_handle_together", dying)

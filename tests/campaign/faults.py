@@ -18,6 +18,7 @@ class Kind(StrEnum):
     STOP = "SIGSTOP of a service"
     CRASH = "crash point"
     BROKER_KILL = "kill -9 of RabbitMQ"
+    BROKER_STALL = "RabbitMQ stands still, then kill -9"
     BROKER_RESTART = "restart of RabbitMQ"
     BROKER_CUT = "RabbitMQ cut off"
     BROKER_HALF_OPEN = "RabbitMQ half-open"
@@ -41,6 +42,7 @@ WEIGHTS: Final[Mapping[Kind, float]] = {
     Kind.STOP: 2,
     Kind.CRASH: 8,
     Kind.BROKER_KILL: 1,
+    Kind.BROKER_STALL: 0.7,
     Kind.BROKER_RESTART: 0.7,
     Kind.BROKER_CUT: 1.5,
     Kind.BROKER_HALF_OPEN: 1,

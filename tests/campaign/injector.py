@@ -30,6 +30,7 @@ QUEUE_GONE_S: Final = 6.0
 STOPPABLE: Final = ("gateway", *INNER)
 KILLABLE: Final = (*STOPPABLE, "simulator")
 LOOK_EVERY_S: Final = 0.1
+EMPTY_LOOKS: Final = 5
 
 
 class NotPlayed(Exception):
@@ -64,6 +65,7 @@ class Injector:
             Kind.STOP: (self._stop, "stopped"),
             Kind.CRASH: (self._crash, "crash"),
             Kind.BROKER_KILL: (self._kill_broker, "broker"),
+            Kind.BROKER_STALL: (self._stall_broker, "broker"),
             Kind.BROKER_RESTART: (self._restart_broker, "broker"),
             Kind.BROKER_CUT: (self._cut_broker, "broker"),
             Kind.BROKER_HALF_OPEN: (self._half_open_broker, "broker"),
@@ -131,6 +133,15 @@ class Injector:
         await asyncio.to_thread(self.world.broker.start)
         return ""
 
+    async def _stall_broker(self, fault: Fault) -> str:
+        """What was written to it meanwhile dies with it."""
+        pid = self.world.broker.pid
+        if pid is None:
+            raise NotPlayed
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(fault.between("for", 1, 4))
+        return await self._kill_broker(fault)
+
     async def _restart_broker(self, _: Fault) -> str:
         await asyncio.to_thread(self.world.broker.stop)
         await asyncio.to_thread(self.world.broker.start)
@@ -157,6 +168,8 @@ class Injector:
         if pid is None:
             raise NotPlayed
         os.kill(pid, signal.SIGKILL)
+        while self.world.postgres.pid is not None:  # noqa: ASYNC110 - until it has really gone
+            await asyncio.sleep(LOOK_EVERY_S)
         self.world.postgres.start()  # half a second, and only from the main thread
         return ""
 
@@ -229,33 +242,50 @@ class Injector:
 
     async def _delete_queue(self, fault: Fault) -> str:
         """Its consumer is away, and it is empty: what is said meanwhile has nowhere to go, and so
-        must stay with who says it."""
+        must stay with who says it. Nobody says anything while that is brought about."""
         service = fault.one_of("service", ("credits", "storage"))
-        world, absent = self.world, self.world.absent(service)
+        queue, absent = self.world.topology.inbox(service), self.world.absent(service)
+        pids = self.world.supervisor.pids()
+        speakers = [pid for name, pid in pids.items() if name.partition("-")[0] != service]
         absent.touch()
         try:
-            await self._empty(world.topology.inbox(service))
-            for name, pid in world.supervisor.pids().items():
-                if name.partition("-")[0] == service:
-                    os.kill(pid, signal.SIGKILL)
-            connection = await aio_pika.connect(world.broker_url, timeout=3)
-            async with connection:
-                channel = await connection.channel()
-                await channel.queue_delete(world.topology.inbox(service), if_empty=True)
+            for pid in speakers:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                await self._empty(queue)
+                for name, pid in pids.items():
+                    if name.partition("-")[0] == service:
+                        os.kill(pid, signal.SIGKILL)
+                await self._delete(queue)
+            finally:
+                for pid in speakers:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
             await asyncio.sleep(QUEUE_GONE_S)
         finally:
             absent.unlink(missing_ok=True)
         return service
 
+    async def _delete(self, queue: str) -> None:
+        """Raises `NotPlayed` when something came back into it from its consumers' hands."""
+        connection = await aio_pika.connect(self.world.broker_url, timeout=3)
+        async with connection:
+            channel = await connection.channel()
+            found = await channel.declare_queue(queue, passive=True)
+            if found.declaration_result.message_count:
+                raise NotPlayed
+            await channel.queue_delete(queue)  # a quorum queue knows no `if_empty`
+
     async def _empty(self, queue: str) -> None:
-        """Wait until nothing is in the queue. Raises TimeoutError."""
+        """Wait until nothing is in the queue, nor in the hands of its consumers, as far as that can
+        be seen. Raises TimeoutError."""
         connection = await aio_pika.connect(self.world.broker_url, timeout=3)
         async with connection, asyncio.timeout(QUEUE_EMPTY_WAIT_S):
             channel = await connection.channel()
-            while True:
+            empty_for = 0
+            while empty_for < EMPTY_LOOKS:
                 found = await channel.declare_queue(queue, passive=True)
-                if not found.declaration_result.message_count:
-                    return
+                empty_for = 0 if found.declaration_result.message_count else empty_for + 1
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _cut(self, proxy: FaultProxy, for_s: float) -> str:

@@ -34,7 +34,7 @@ FAULTS: Final[Mapping[str, str]] = {
 FAULTY: Final = 0.2
 """The share of requests whose provider misbehaves."""
 AT_ONCE_MAX: Final = 32
-ASK_AGAIN_AFTER_S: Final = 0.1
+ASK_AGAIN_AFTER_S: Final = 0.25
 WITHOUT_HOPE_S: Final = 1.0
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 PASSWORD: Final = "correct horse battery"

@@ -115,8 +115,10 @@ def _put(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
     "inbox_off": Mutant(inbox_off, (Kind.DUPLICATE,), 5),
-    "ack_before_commit": Mutant(ack_before_commit, (Kind.KILL, Kind.CRASH), 5),
-    "confirms_off": Mutant(confirms_off, (Kind.BROKER_KILL, Kind.BROKER_CUT), 5),
+    "ack_before_commit": Mutant(
+        ack_before_commit, (Kind.POSTGRES_KILL, Kind.POSTGRES_CUT, Kind.POSTGRES_SESSIONS), 5
+    ),
+    "confirms_off": Mutant(confirms_off, (Kind.BROKER_STALL,), 5),
     "unroutable_ignored": Mutant(unroutable_ignored, (Kind.QUEUE_GONE,), 5),
     "hold_resolved_twice": Mutant(hold_resolved_twice, (Kind.DUPLICATE,), 2),
     "lease_ignored": Mutant(lease_ignored, (Kind.DUPLICATE,), 6),

@@ -49,6 +49,10 @@ class World:
     def topology(self) -> Topology:
         return Topology()
 
+    @property
+    def servers_live(self) -> bool:
+        return self.postgres.pid is not None and self.broker.pid is not None
+
     def words(self) -> str:
         """All that the services said."""
         return (self.home / "said").read_text(errors="replace")

@@ -178,3 +178,22 @@ async def test_lookups_are_bounded(world: World, ring: KeyRing) -> None:
     assert refusal.value.code == "too_busy"
     world.keys.open.set()
     await asyncio.gather(*asking)
+
+
+async def test_asks_anew_when_revocations_may_have_been_missed(world: World, ring: KeyRing) -> None:
+    key = world.key()
+    await ring.identify(key)
+    await world.revoke(key)  # nobody listens
+    assert await ring.identify(key)
+    ring.forget_all()
+    await refused(ring, key)
+
+
+async def test_an_answer_from_before_a_gap_is_not_remembered(world: World, ring: KeyRing) -> None:
+    key = world.key()
+    asking = asyncio.ensure_future(ring.identify(key))
+    await asyncio.sleep(0)
+    ring.forget_all()
+    await asking
+    await ring.identify(key)
+    assert len(world.keys.asked) == 2

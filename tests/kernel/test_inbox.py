@@ -11,7 +11,14 @@ from contracts.keys import UserRegistered
 from kernel.clock import new_id
 from kernel.errors import Deferred, NotFound, Rejected, Unavailable
 from kernel.event_store import EventStore
-from kernel.inbox import RETRIES_AFTER_S, Inbox, Subscription, ensure_partitions
+from kernel.inbox import (
+    CRASHED,
+    LAST_TRY_AFTER,
+    RETRIES_AFTER_S,
+    Inbox,
+    Subscription,
+    ensure_partitions,
+)
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Unit
@@ -170,6 +177,55 @@ async def test_a_message_that_nobody_here_hears_is_parked_at_once(inbox: Inbox) 
     message = release()
     await inbox.receive(message)
     assert [letter["message_id"] for letter in await inbox.parked()] == [message.id]
+
+
+async def test_a_message_that_came_back_too_often_gets_one_last_try(
+    inbox: Inbox, store: EventStore, clock: FakeClock
+) -> None:
+    message = registration()
+    await inbox.keep_crashed(message)
+    assert (await total(store, message), await state_of(store, message)) == (0, "retry")
+    clock.turn(LAST_TRY_AFTER)
+    await inbox.retry_due()
+    assert (await total(store, message), await state_of(store, message)) == (1, "done")
+
+
+async def test_a_message_that_its_last_try_dies_of_is_parked(
+    inbox: Inbox, store: EventStore, clock: FakeClock
+) -> None:
+    message = registration()
+    await inbox.keep_crashed(message)
+    async with store.database.connection() as connection:  # as if claimed by one who died of it
+        await connection.execute(
+            f"UPDATE {SCHEMA}.inbox SET attempts = attempts + 1, due_at = $1", clock.now()
+        )
+    await inbox.retry_due()
+    (letter,) = await inbox.parked()
+    assert (letter["message_id"], letter["error"]) == (message.id, CRASHED)
+    assert await total(store, message) == 0
+
+
+async def test_a_message_that_is_done_is_not_kept_again(inbox: Inbox, store: EventStore) -> None:
+    message = registration()
+    await inbox.receive(message)
+    await inbox.keep_crashed(message)
+    assert await state_of(store, message) == "done"
+
+
+async def test_a_row_that_nobody_can_read_is_parked_and_the_next_is_tried(
+    inbox: Inbox, store: EventStore, clock: FakeClock
+) -> None:
+    unreadable, message = registration(), registration()
+    for one in (unreadable, message):
+        await inbox.keep_crashed(one)
+    async with store.database.connection() as connection:
+        await connection.execute(
+            f"UPDATE {SCHEMA}.inbox SET envelope = '{{}}' WHERE message_id = $1", unreadable.id
+        )
+    clock.turn(LAST_TRY_AFTER)
+    await inbox.retry_due()
+    assert await state_of(store, unreadable) == "parked"
+    assert await state_of(store, message) == "done"
 
 
 async def test_a_parked_message_is_replayed_with_its_retries_counted_anew(

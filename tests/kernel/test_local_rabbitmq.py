@@ -21,6 +21,7 @@ from kernel.local_rabbitmq import LocalRabbitMQ, RabbitMQInUse, _answers
 from kernel.rabbitmq_node import RabbitMQUnavailable
 from kernel.supervision import hold
 from tests.kernel.embedded import REPOSITORY, is_gone, temporary_folder, wait_until
+from tests.rabbitmq import started
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 MISLEADING = {
@@ -67,16 +68,6 @@ def name_daemons() -> frozenset[int]:
     return frozenset(one.pid for one in psutil.process_iter() if one.name() == "epmd")
 
 
-def start(server: LocalRabbitMQ) -> str:
-    """Skips, or where services are required fails, when this machine has no RabbitMQ."""
-    try:
-        return server.start()
-    except RabbitMQUnavailable as error:
-        if "RABBITMQ_URL" not in str(error) or os.environ.get("REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     """In a folder that only its owner may enter, started by one who would mislead it, in a thread
@@ -93,7 +84,7 @@ def running() -> Iterator[Running]:
             caller.setenv(name, value)
         try:
             with ThreadPoolExecutor(1) as starter:
-                url = starter.submit(start, server).result()
+                url = starter.submit(started, server).result()
             assert server.pid is not None
             yield Running(home, url, server.pid, *before)
         finally:
@@ -113,7 +104,7 @@ def stopped() -> Iterator[Stopped]:
     with temporary_folder(0o755) as folder:
         server = LocalRabbitMQ(folder / "home")
         try:
-            port = int(start(server).removesuffix("/").rpartition(":")[2])
+            port = int(started(server).removesuffix("/").rpartition(":")[2])
             assert server.pid is not None
             pid = server.pid
         finally:

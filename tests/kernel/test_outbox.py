@@ -7,7 +7,7 @@ import pytest
 from kernel.clock import new_id
 from kernel.errors import Rejected
 from kernel.event_store import EventStore
-from kernel.outbox import PENDING_MAX, Publisher
+from kernel.outbox import AWAY_AFTER_S, PENDING_MAX, Publisher
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from tests.kernel.totals import (
@@ -185,6 +185,17 @@ async def test_renews_the_lease_of_what_is_confirmed_but_not_yet_deleted(
     await publisher._renew()
     other = Publisher(new_store(database), StubbornBus())
     assert await other._claim(everything=False) == 0
+
+
+async def test_is_behind_while_its_bus_is_away_and_not_for_a_moment_only(
+    store: EventStore,
+) -> None:
+    bus = StubbornBus()
+    publisher = Publisher(store, bus)
+    bus.gone_s = AWAY_AFTER_S
+    assert not publisher.behind
+    bus.gone_s = AWAY_AFTER_S + 0.1
+    assert publisher.behind
 
 
 async def test_is_behind_while_its_oldest_row_is_old(store: EventStore) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import aio_pika
 import pytest
@@ -11,6 +12,8 @@ from contracts.envelope import Envelope
 from contracts.generation import TaskChanged
 from contracts.keys import UserRegistered
 from kernel.bus import Bus, RabbitMQBus, Unroutable
+from kernel.bus.amqp import PERSISTENT, body_of, properties_of
+from kernel.bus.link import Link
 from kernel.bus.topology import DELIVERY_LIMIT, Topology
 from kernel.testing import envelope_of
 from tests.kernel.suites import BusSuite, Recorder, never
@@ -171,7 +174,7 @@ async def test_a_lost_connection_is_made_anew_and_says_that_something_was_missed
     await bus.start()
     assert (len(missed), bus.away_s()) == (1, 0.0)
     assert bus._link is not None
-    await bus._link._connection.close()
+    await bus._link._speaking.close()
     message = registration()
     await bus.publish(message)
     await eventually(lambda: consumer.got == [message])
@@ -213,6 +216,35 @@ async def test_while_nothing_can_be_recorded_nothing_is_rejected(make: Make) -> 
     await eventually(lambda: consumer.got == [message])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"message_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479"},
+        {"message_id": "ffffffff-58cc-7372-a567-0e02b2c3d479"},
+        {"type": "User\0Registered"},
+        {"body": b'{"a": "x\\u0000y"}'},
+    ],
+)
+async def test_a_message_that_no_table_could_keep_is_received_as_unreadable(
+    make: Make, broker: AbstractChannel, queue_prefix: str, change: dict[str, Any]
+) -> None:
+    consumer = Recorder()
+    await started(make, consumer)
+    exchange = await broker.get_exchange(Topology(queue_prefix).exchange("keys"))
+    message = registration()
+    properties = properties_of(message, delivery_mode=PERSISTENT)
+    sent: dict[str, Any] = {
+        "body": body_of(message),
+        "headers": properties.headers,
+        "correlation_id": message.correlationid,
+        "message_id": str(message.id),
+        "type": message.type,
+    }
+    await exchange.publish(aio_pika.Message(**sent | change), UserRegistered.routing_key())
+    await eventually(lambda: [one.type for one in consumer.got] == ["Unreadable"])
+    assert "\0" not in str(consumer.got[0].data)
+
+
 async def test_a_message_that_nobody_can_read_is_received_as_such(
     make: Make, broker: AbstractChannel, queue_prefix: str
 ) -> None:
@@ -250,3 +282,40 @@ async def _take_and_die(url: str, queue: str) -> None:
     taken = await (await channel.get_queue(queue, ensure=False)).get(timeout=10, fail=False)
     assert taken is not None
     await connection.close()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("closed"), asyncio.CancelledError()])
+async def test_whatever_a_dying_connection_raises_the_next_one_is_made(
+    make: Make, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    faults, consume = [fault], Link.consume
+
+    async def dying(self: Link, *arguments: Any) -> None:
+        if faults:
+            raise faults.pop()
+        await consume(self, *arguments)
+
+    monkeypatch.setattr(Link, "consume", dying)
+    consumer, message = Recorder(), registration()
+    bus = await started(make, consumer)
+    await bus.publish(message)
+    await eventually(lambda: consumer.got == [message])
+    assert faults == []
+
+
+async def test_a_broadcast_that_nobody_will_ever_write_is_given_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, bus = Recorder(), make()
+    bus.listen(CreditsReleased, listener)
+    await bus.start()
+    assert bus._link is not None
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(bus._link.broadcasting, "basic_publish", hang)
+    monkeypatch.setattr("kernel.bus.link.LOSSY_TIMEOUT_S", 0.01)
+    message = release()
+    await bus.broadcast(message)
+    assert listener.got == [message]

@@ -31,6 +31,16 @@ async def until_one(
         return await waiters.until(changed, record.read, lambda value: value == 1, timeout_s)
 
 
+async def test_reads_again_when_changes_may_have_been_missed() -> None:
+    waiters, record = Waiters(), Record()
+    waiting = asyncio.ensure_future(until_one(waiters, new_id(), record))
+    await record.was_read.wait()
+    record.value = 1
+    waiters.wake_all()
+    assert await waiting == 1
+    assert record.reads == 2
+
+
 async def test_answers_at_once_when_it_is_so_already() -> None:
     record = Record()
     record.value = 1

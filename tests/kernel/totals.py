@@ -77,7 +77,10 @@ def amounts(envelopes: Iterable[Envelope]) -> list[int]:
 
 
 class StubbornBus(MemoryBus):
-    """Confirms while its `gate` is open; before that, each of `faults` is raised once."""
+    """Confirms while its `gate` is open; before that, each of `faults` is raised once.
+
+    It says that it has been away for `gone_s`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,6 +89,10 @@ class StubbornBus(MemoryBus):
         self.faults: list[BaseException] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.gone_s = 0.0
+
+    def away_s(self) -> float:
+        return self.gone_s
 
     async def publish(self, envelope: Envelope) -> None:
         self.attempts.append(envelope)

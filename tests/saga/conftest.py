@@ -67,7 +67,7 @@ class MischievousBus(MemoryBus):
         self._copies = copies
         self._delay_max_s = delay_max_s
 
-    def subscribe(self, consumer: str, receive: Receive, park: Receive) -> None:
+    def subscribe(self, consumer: str, receive: Receive, keep_crashed: Receive) -> None:
         self._receivers[consumer] = receive
 
     async def publish(self, envelope: Envelope) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from kernel.clock import random_token
+from kernel.runtime import quiet_port
 from tests import rabbitmq
 from tests.system.product import Product, User, fresh_database, new_user, running
 
@@ -33,6 +35,7 @@ def prepared(mode: str) -> Iterator[Product]:
         if mode != "memory":
             settings = stack.enter_context(servers())
         arguments = SEPARATE if mode == "separate" else ()
+        settings["METRICS_PORT"] = str(quiet_port(int.from_bytes(random_token(2))))
         product = Product(folder / "home", settings, arguments)
         stack.callback(product.kill)
         yield product

@@ -77,6 +77,11 @@ class Product:
         port = (self.home / "postgres/data/postmaster.pid").read_text().splitlines()[3]
         return f"postgresql://smartspec:{password}@127.0.0.1:{port}/smartspec"
 
+    @property
+    def metrics_port(self) -> int:
+        """Of a process whose own address is for clients."""
+        return int(self.settings["METRICS_PORT"])
+
     def begin(self) -> int:
         """Start without waiting; where in `said` this start's words begin."""
         self.said.parent.mkdir(parents=True, exist_ok=True)
