@@ -85,6 +85,11 @@ class Load:
         await asyncio.gather(*running, return_exceptions=True)
         await self._client.aclose()
 
+    @property
+    def unanswered(self) -> int:
+        """Requests that have begun or may begin, and whose tasks have not all ended."""
+        return sum(not request.done() for request in self._requests)
+
     def allow(self, count: int) -> None:
         """Let `count` more requests begin."""
         for _ in range(count):

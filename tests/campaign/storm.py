@@ -39,6 +39,7 @@ SETTLE_MAX_S: Final = 240.0
 """Longer than any lease, and than the time of a job whose submitter died."""
 QUIET_LOOK_EVERY_S: Final = 0.5
 ASKED_EVERY_S: Final = 0.5
+UNANSWERED_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,13 @@ async def _safety(
 
 
 async def _ask(plan: Plan, load: Load) -> None:
-    begun_s, allowed = time.monotonic(), 0
+    """At a rate, as long as the answers keep up: clients give up when too many wait."""
+    asked_at_s = time.monotonic()
     while True:
-        wanted = int((time.monotonic() - begun_s) * plan.tasks_per_s)
-        load.allow(wanted - allowed)
-        allowed = wanted
+        now_s = time.monotonic()
+        wanted = int((now_s - asked_at_s) * plan.tasks_per_s)
+        load.allow(max(0, min(wanted, UNANSWERED_MAX - load.unanswered)))
+        asked_at_s += wanted / plan.tasks_per_s
         await asyncio.sleep(ASKED_EVERY_S)
 
 
