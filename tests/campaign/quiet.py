@@ -7,6 +7,10 @@ from tests.campaign.final_reads import HISTORIES
 OPEN_TASKS = """
     SELECT 'open tasks' AS name, count(*) FROM generation.streams
     WHERE state->>'stage' NOT IN ('completed', 'failed', 'cancelled')"""
+OPEN_JOBS = """
+    SELECT 'open jobs' AS name, count(*) FROM generation.provider_jobs
+    WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')"""
+"""A task that was cancelled has ended before its provider's answer is known."""
 
 
 async def left_to_do(dsn: str) -> dict[str, int]:
@@ -18,6 +22,7 @@ async def left_to_do(dsn: str) -> dict[str, int]:
             for name in HISTORIES
         ),
         OPEN_TASKS,
+        OPEN_JOBS,
     ]
     connection = await asyncpg.connect(dsn)
     try:
