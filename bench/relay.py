@@ -24,7 +24,7 @@ from kernel.outbox import PENDING_MAX, Publisher
 from kernel.sql import Database
 from tests.kernel.totals import running
 
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 """Of `PENDING_MAX` messages, which is what a publisher takes from its commits at most."""
 MESSAGES: Final = ROUNDS * PENDING_MAX
 MESSAGES_OF_CELERY: Final = 3_000
