@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -102,7 +103,17 @@ def run(name: str, measure: Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]
         _log_to(nowhere)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             at_start = machine()
-            return write(name, {"machine": at_start, **runner.run(measure())})
+            return write(name, {"machine": at_start, **runner.run(_until_told(measure))})
+
+
+async def _until_told(
+    measure: Callable[[], Coroutine[Any, Any, Mapping[str, Any]]],
+) -> Mapping[str, Any]:
+    """SIGTERM cancels, so that databases and queues are removed."""
+    task = asyncio.current_task()
+    assert task is not None, "this runs in one"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await measure()
 
 
 def _log_to(stream: TextIO) -> None:
