@@ -41,4 +41,7 @@ class Listeners:
     def missed(self) -> None:
         """Tell each that it may not have heard something."""
         for missed in self._missed:
-            missed()
+            try:
+                missed()
+            except Exception:  # noqa: BLE001 - see above
+                _log.exception("listener_failed")

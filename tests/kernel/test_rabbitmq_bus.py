@@ -319,3 +319,15 @@ async def test_a_broadcast_that_nobody_will_ever_write_is_given_up(
     message = release()
     await bus.broadcast(message)
     assert listener.got == [message]
+
+
+async def test_a_listener_that_fails_to_forget_keeps_nobody_from_hearing(make: Make) -> None:
+    def fail() -> None:
+        raise RuntimeError("forgetful")
+
+    consumer, bus, message = Recorder(), make(), registration()
+    bus.subscribe("credits", consumer, never)
+    bus.listen(TaskChanged, Recorder(), fail)
+    await bus.start()
+    await bus.publish(message)
+    await eventually(lambda: consumer.got == [message])
