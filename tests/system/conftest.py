@@ -21,7 +21,7 @@ from tests.system.product import Product, User, fresh_database, new_user, runnin
 
 MODES = ("memory", "rabbitmq", "separate")
 SEPARATE = ("--separate", "--replicas", "generation=2,credits=2")
-CONNECTIONS_MAX = "2"
+CONNECTIONS_MAX = "3"
 """Of each process: two workers of a test run share the server."""
 
 
