@@ -11,9 +11,9 @@ from kernel.clock import Clock
 from kernel.errors import Invalid, NotFound
 from kernel.http import problem
 from kernel.links import MediaLinks
+from kernel.objects import UNKNOWN_TYPE, LocalObjectStore, StoredObject
 from kernel.sql import Database
 from services.storage import read_model
-from services.storage.adapters.objects import UNKNOWN_TYPE, LocalObjectStore, StoredObject
 
 _SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

@@ -4,6 +4,7 @@ from kernel.event_store import EventStore
 from kernel.http import create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
+from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -11,7 +12,6 @@ from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from services.storage.adapters.fetching import PictureFetcher
-from services.storage.adapters.objects import LocalObjectStore
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
 from services.storage.domain import OUTPUT

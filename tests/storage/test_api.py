@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
+from kernel.objects import LocalObjectStore
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock
-from services.storage.adapters.objects import LocalObjectStore
 from services.storage.app import create_service
 from services.storage.domain import OUTPUTS, ExpectOutput, KeepOutput, StoredFile, stream_of
 from services.storage.read_model import READ_MODEL

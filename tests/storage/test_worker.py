@@ -17,6 +17,7 @@ from contracts.generation import OutputProduced
 from kernel.clock import new_id
 from kernel.context import Origin, caused_by
 from kernel.event_store import EventStore
+from kernel.objects import LocalObjectStore, StoredObject
 from kernel.outbound import Outbound
 from kernel.projections import ensure
 from kernel.sql import Database
@@ -24,7 +25,6 @@ from kernel.testing import FakeClock
 from kernel.unit import Recorded
 from services.storage.adapters.due_list import LEASE, DueFetch
 from services.storage.adapters.fetching import FETCH_BYTES_MAX, PictureFetcher
-from services.storage.adapters.objects import LocalObjectStore, StoredObject
 from services.storage.adapters.pictures import examine
 from services.storage.adapters.worker import (
     CLAIMS_MAX,

@@ -16,12 +16,12 @@ import structlog
 from kernel.context import caused_by
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
+from kernel.objects import LocalObjectStore
 from kernel.outbound import Refused, Unreachable
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
 from services.storage.adapters.due_list import FENCED_TABLE, DueFetch, DueList, record_end
 from services.storage.adapters.fetching import PictureFetcher
-from services.storage.adapters.objects import LocalObjectStore
 from services.storage.adapters.pictures import PictureRefused
 from services.storage.domain import (
     OUTPUTS,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import Invalid, NotFound, Rejected
-from services.storage.adapters.objects import CHUNK_BYTES, LocalObjectStore, ObjectKey
+from kernel.objects import CHUNK_BYTES, LocalObjectStore, ObjectKey
 
 KEY = "images/generated/u1/t1.png"
 PNG = "image/png"
@@ -245,7 +245,7 @@ def _write(path: Path, content: bytes) -> None:
 PUTTER = """
 import asyncio, sys
 from pathlib import Path
-from services.storage.adapters.objects import LocalObjectStore
+from kernel.objects import LocalObjectStore
 store = LocalObjectStore(Path(sys.argv[1]))
 asyncio.run(store.put_file(sys.argv[3], Path(sys.argv[2]), "image/png"))
 """
