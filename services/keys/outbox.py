@@ -5,11 +5,11 @@ from typing import assert_never
 from contracts import keys as public
 from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
-from services.keys.domain import Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import AuditRecorded, Event, KeyCreated, KeyRevoked, UserRegistered
 
 
 def announce(recorded: Recorded[Event]) -> PublicEvent | None:
-    """The public event that says `recorded`; today each has one."""
+    """The public event that says `recorded`; None for what stays here."""
     event = recorded.event
     match event:
         case UserRegistered():
@@ -33,5 +33,7 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
             return public.KeyRevoked(
                 key_id=event.key_id, user_id=event.user_id, revoked_at=event.revoked_at
             )
+        case AuditRecorded():
+            return None
         case _:
             assert_never(event)

@@ -1,6 +1,7 @@
-"""Other I/O of keys: password hashing in threads, and the records of its users."""
+"""Other I/O of keys: password hashing in threads, the records of its users, the audit trail."""
 
+from services.keys.adapters.audit_trail import Attempt, AuditTrail
 from services.keys.adapters.passwords import Passwords
 from services.keys.adapters.users import Users
 
-__all__ = ["Passwords", "Users"]
+__all__ = ["Attempt", "AuditTrail", "Passwords", "Users"]

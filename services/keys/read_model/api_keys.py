@@ -1,11 +1,8 @@
-"""Read models of keys, disposable: who stands behind an id, and which keys live.
+"""Which keys live, and which secrets open them: hashes of keys, never a key."""
 
-It holds hashes of keys, never a key, and no address or name of a person.
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +15,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     Uuid,
@@ -29,25 +25,13 @@ from sqlalchemy import (
     update,
 )
 
-from kernel.projections import ReadModel
 from kernel.sql import Database, Statement
-from kernel.unit import Recorded
-from services.keys.domain import Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import KeyCreated, KeyRevoked
+from services.keys.read_model.identities import IDENTITIES
+from services.keys.read_model.metadata import METADATA
 
 FIRST_VERSION = 1
 _AFTER_ALL = UUID(int=2**128 - 1)
-
-METADATA = MetaData(schema="keys_read")
-
-IDENTITIES = Table(
-    "identities",
-    METADATA,
-    Column("user_id", Uuid, primary_key=True),
-    Column("account_id", Uuid, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("plan", Text, nullable=False),
-    Column("registered_at", DateTime(timezone=True), nullable=False),
-)
 
 API_KEYS = Table(
     "api_keys_v2",
@@ -74,7 +58,6 @@ API_KEY_VERSIONS = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 
-_INSERT_IDENTITY = insert(IDENTITIES)
 _INSERT_KEY = insert(API_KEYS)
 _INSERT_VERSION = insert(API_KEY_VERSIONS)
 _UPDATE_KEY = update(API_KEYS).where(API_KEYS.c.key_id == bindparam("which"))
@@ -87,7 +70,6 @@ _PAGE = (
     .order_by(API_KEYS.c.key_id.desc())
     .limit(bindparam("rows"))
 )
-_IDENTITY = select(IDENTITIES).where(IDENTITIES.c.user_id == bindparam("user_id"))
 _LIVE = (
     select(
         API_KEYS.c.key_id,
@@ -112,33 +94,7 @@ _LIVE = (
 )
 
 
-def project(recorded: Recorded[Event]) -> Iterable[Statement]:
-    """The statements that bring every read model up to `recorded`."""
-    event = recorded.event
-    match event:
-        case UserRegistered():
-            return _project_identities(event)
-        case KeyCreated():
-            return (*_project_api_keys(event), *_project_api_key_versions(event))
-        case KeyRevoked():
-            revoked = {"is_active": False, "revoked_at": event.revoked_at}
-            return ((_UPDATE_KEY, {"which": event.key_id, **revoked}),)
-        case _:
-            assert_never(event)
-
-
-def _project_identities(event: UserRegistered) -> Sequence[Statement]:
-    row = {
-        "user_id": event.user_id,
-        "account_id": event.account_id,
-        "role": event.role,
-        "plan": event.plan,
-        "registered_at": event.registered_at,
-    }
-    return ((_INSERT_IDENTITY, row),)
-
-
-def _project_api_keys(event: KeyCreated) -> Sequence[Statement]:
+def project_created_key(event: KeyCreated) -> Sequence[Statement]:
     row: dict[str, Any] = {
         "key_id": event.key_id,
         "user_id": event.user_id,
@@ -153,7 +109,7 @@ def _project_api_keys(event: KeyCreated) -> Sequence[Statement]:
     return ((_INSERT_KEY, row),)
 
 
-def _project_api_key_versions(event: KeyCreated) -> Sequence[Statement]:
+def project_first_version(event: KeyCreated) -> Sequence[Statement]:
     row = {
         "key_id": event.key_id,
         "version": FIRST_VERSION,
@@ -163,7 +119,9 @@ def _project_api_key_versions(event: KeyCreated) -> Sequence[Statement]:
     return ((_INSERT_VERSION, row),)
 
 
-READ_MODEL = ReadModel(METADATA, project)
+def project_revoked_key(event: KeyRevoked) -> Sequence[Statement]:
+    revoked = {"is_active": False, "revoked_at": event.revoked_at}
+    return ((_UPDATE_KEY, {"which": event.key_id, **revoked}),)
 
 
 async def key_of(database: Database, user_id: UUID, key_id: UUID) -> asyncpg.Record | None:
@@ -176,10 +134,6 @@ async def keys_of(
 ) -> list[asyncpg.Record]:
     """At most `limit` of the user's keys, newest first, created before the key `before`."""
     return await database.fetch(_PAGE, user_id=user_id, before=before or _AFTER_ALL, rows=limit)
-
-
-async def identity_of(database: Database, user_id: UUID) -> asyncpg.Record | None:
-    return await database.fetch_row(_IDENTITY, user_id=user_id)
 
 
 async def live_key(database: Database, key_sha256: bytes, now: datetime) -> asyncpg.Record | None:

@@ -1,4 +1,4 @@
-"""The rules of users and API keys; it must not know HTTP, SQL or what a key looks like."""
+"""The rules of API keys; it must not know HTTP, SQL or what a key looks like."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,64 +29,6 @@ class Scope(StrEnum):
     GALLERY_WRITE = "gallery:write"
     SPECS_READ = "specs:read"
     SPECS_WRITE = "specs:write"
-
-
-class Role(StrEnum):
-    USER = "user"
-    ADMIN = "admin"
-
-
-FREE_PLAN = "free"
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    user_id: UUID
-    account_id: UUID
-    role: str
-    plan: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class UserRegistered:
-    """A person exists. Address and name are records, never in an event."""
-
-    user_id: UUID
-    account_id: UUID
-    role: str
-    plan: str
-    registered_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """`account_id` is None until somebody has registered."""
-
-    account_id: UUID | None = None
-    role: str = ""
-    plan: str = ""
-
-
-UserEvent = UserRegistered
-
-
-def _decide_user(command: Register, state: User) -> Sequence[UserEvent]:
-    if state.account_id is not None:
-        raise Rejected("user_exists", "This user has registered before.")
-    return (
-        UserRegistered(command.user_id, command.account_id, command.role, command.plan, command.at),
-    )
-
-
-def _evolve_user(_: User, event: UserEvent) -> User:
-    return User(event.account_id, event.role, event.plan)
-
-
-USER: Aggregate[UserEvent, User] = Aggregate(
-    name="user", state=User, initial_state=User, evolve=_evolve_user, events=(UserRegistered,)
-)
-REGISTRATION: Decider[Register, UserEvent, User] = Decider(USER, _decide_user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +100,6 @@ class KeyRevoked:
 
 KeyCommand = CreateKey | RevokeKey
 KeyEvent = KeyCreated | KeyRevoked
-Event = UserRegistered | KeyCreated | KeyRevoked
 
 
 def _decide_key(command: KeyCommand, state: ApiKey) -> Sequence[KeyEvent]:
@@ -250,4 +191,3 @@ API_KEY: Aggregate[KeyEvent, ApiKey] = Aggregate(
     events=(KeyCreated, KeyRevoked),
 )
 KEYS: Decider[KeyCommand, KeyEvent, ApiKey] = Decider(API_KEY, _decide_key)
-AGGREGATES = (USER, API_KEY)

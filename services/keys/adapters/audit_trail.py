@@ -1,0 +1,92 @@
+"""Writes the audit log: what was done commits with its entry, what was refused has its own.
+
+Where a request came from is a personal record beside the entry, which holds no more than a salted
+hash of it: erasing a person leaves their chain whole.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from kernel.clock import random_token
+from kernel.encryption import Encryption, Personal
+from kernel.errors import Error
+from kernel.event_store import EventStore
+from kernel.http import Client, Identity
+from kernel.unit import Unit
+from services.keys.domain.audit import AUDIT_LOG, AUDITING, SUCCEEDED, Action, RecordEntry
+
+SALT_BYTES: Final = 16
+_REFUSALS_BELOW: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Something that a person, or somebody in their name, tries; `user_id` is whose log it is."""
+
+    user_id: UUID
+    actor_id: UUID
+    actor_key_id: UUID | None
+    action: Action
+    client: Client
+    key_id: UUID | None = None
+
+    @classmethod
+    def by(
+        cls, caller: Identity, client: Client, action: Action, key_id: UUID | None = None
+    ) -> "Attempt":
+        """The caller's own doing, in the caller's own log."""
+        return cls(caller.user_id, caller.user_id, caller.key_id, action, client, key_id)
+
+
+def client_ref(sequence: int) -> str:
+    """The personal record of where entry `sequence` came from."""
+    return f"audit-{sequence}"
+
+
+class AuditTrail:
+    def __init__(self, store: EventStore, encryption: Encryption) -> None:
+        self._store = store
+        self._personal = Personal(store.schema, encryption)
+
+    async def note(self, unit: Unit, attempt: Attempt, outcome: str = SUCCEEDED) -> None:
+        """Enter `attempt` in the transaction of what it did."""
+        salt = random_token(SALT_BYTES).hex()
+        told = json.dumps([salt, attempt.client.address, attempt.client.agent])
+        command = RecordEntry(
+            user_id=attempt.user_id,
+            actor_id=attempt.actor_id,
+            actor_key_id=attempt.actor_key_id,
+            action=attempt.action.value,
+            key_id=attempt.key_id,
+            outcome=outcome,
+            client_sha256=hashlib.sha256(told.encode()).hexdigest(),
+            request_id=unit.origin.correlation_id,
+            at=unit.now,
+        )
+        stream_id = AUDIT_LOG.stream_id(attempt.user_id)
+        (recorded,) = await unit.decide(AUDITING, stream_id, command)
+        ref = client_ref(recorded.event.sequence)
+        await self._personal.keep(unit, attempt.user_id, ref, told)
+
+    async def note_alone(self, attempt: Attempt, outcome: str = SUCCEEDED) -> None:
+        """The same where nothing else is written."""
+
+        async def work(unit: Unit) -> None:
+            await self.note(unit, attempt, outcome)
+
+        await self._store.transact(work)
+
+    @asynccontextmanager
+    async def refusals(self, attempt: Attempt) -> AsyncIterator[None]:
+        """Enter `attempt` with the code of whatever refusal leaves the block, and let it go on."""
+        try:
+            yield
+        except Error as error:
+            if error.status < _REFUSALS_BELOW:
+                await self.note_alone(attempt, error.code)
+            raise

@@ -1,0 +1,44 @@
+"""Read models of keys, disposable: who stands behind an id, which keys live, what was tried.
+
+They hold hashes of keys, never a key, and no address or name of a person.
+"""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from kernel.projections import ReadModel
+from kernel.sql import Statement
+from kernel.unit import Recorded
+from services.keys.domain import AuditRecorded, Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.read_model.api_keys import (
+    key_of,
+    keys_of,
+    live_key,
+    project_created_key,
+    project_first_version,
+    project_revoked_key,
+)
+from services.keys.read_model.audit_log import project_audit_log
+from services.keys.read_model.identities import identity_of, project_identities
+from services.keys.read_model.metadata import METADATA
+
+__all__ = ["METADATA", "READ_MODEL", "identity_of", "key_of", "keys_of", "live_key", "project"]
+
+
+def project(recorded: Recorded[Event]) -> Iterable[Statement]:
+    """The statements that bring every read model up to `recorded`."""
+    event = recorded.event
+    match event:
+        case UserRegistered():
+            return project_identities(event)
+        case KeyCreated():
+            return (*project_created_key(event), *project_first_version(event))
+        case KeyRevoked():
+            return project_revoked_key(event)
+        case AuditRecorded():
+            return project_audit_log(event)
+        case _:
+            assert_never(event)
+
+
+READ_MODEL = ReadModel(METADATA, project)
