@@ -13,6 +13,7 @@ from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.api.authentication import Authority
+from services.gateway.api.cors import for_origins
 from services.gateway.api.dead_letters import CONSUMERS, DeadLetters
 from services.gateway.api.edge import Edge
 from services.gateway.api.matching import RouteTable
@@ -64,7 +65,7 @@ def create_service(
     )
     return Service(
         name=GATEWAY,
-        app=edge,
+        app=for_origins(edge, settings.cors_origins),
         resources=[item for item in upstreams.values() if isinstance(item, HttpUpstream)],
     )
 

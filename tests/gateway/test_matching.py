@@ -76,4 +76,5 @@ def test_only_sign_in_signed_links_and_own_pages_are_open() -> None:
     open_paths = {
         found.path for found in ROUTES if found.auth is Auth.NONE and found.service != GATEWAY
     }
-    assert open_paths == {"/auth/register", "/auth/login", "/media/{key:path}"}
+    sign_in = {"/auth/register", "/auth/login", "/v1/auth/register", "/v1/auth/login"}
+    assert open_paths == sign_in | {"/media/{key:path}"}

@@ -14,6 +14,7 @@ FAILED: Final = 500
 class Answer(NamedTuple):
     status: int
     body: bytes
+    headers: tuple[Header, ...] = ()
 
 
 class AnswerTooLarge(Exception):
@@ -33,6 +34,7 @@ async def call(
     """Ask `app`; the answer is held in memory. Raises `AnswerTooLarge` and what `app` raises."""
     requests = iter([{"type": "http.request", "body": body, "more_body": False}])
     status = FAILED
+    answered: tuple[Header, ...] = ()
     chunks: list[bytes] = []
     size_bytes = 0
 
@@ -43,9 +45,9 @@ async def call(
         raise AssertionError
 
     async def send(message: Message) -> None:
-        nonlocal status, size_bytes
+        nonlocal status, answered, size_bytes
         if message["type"] == "http.response.start":
-            status = message["status"]
+            status, answered = message["status"], tuple(message.get("headers", ()))
             return
         chunk = message.get("body", b"")
         size_bytes += len(chunk)
@@ -54,7 +56,7 @@ async def call(
         chunks.append(chunk)
 
     await app(_scope(method, path, query, headers), receive, send)
-    return Answer(status, b"".join(chunks))
+    return Answer(status, b"".join(chunks), answered)
 
 
 def _scope(method: str, path: str, query: bytes, headers: Sequence[Header]) -> Scope:

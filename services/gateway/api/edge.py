@@ -25,7 +25,9 @@ from services.gateway.api.pages import Pages
 from services.gateway.api.paths import encoded, normal_form
 from services.gateway.api.refusals import BrokeOff
 from services.gateway.api.routes import DEAD_LETTERS_PATH, GATEWAY, Route
+from services.gateway.api.translating import ClientLeft, Refused, translated, whole_body
 from services.gateway.surfaces import surface_of
+from services.gateway.surfaces.translation import Asked, Translation
 
 INTERNAL_TOKEN: Final = HEADER.encode("ascii")
 LOGGED_PATH_MAX: Final = 200
@@ -116,13 +118,34 @@ class Edge:
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
         sent_on = _headers_sent_on(headers.forwarded, request.origin, token)
-        await self._forward(route, _scope_sent_on(scope, path, sent_on), exchange)
+        native = _scope_sent_on(scope, path, sent_on)
+        if route.translation is not None:
+            await self._translate(route.service, route.translation, native, exchange)
+        else:
+            await self._forward(route, native, exchange)
 
     async def _own(self, scope: Scope, path: str, token: bytes) -> Page:
         if path.startswith(DEAD_LETTERS_PATH):
             query = scope.get("query_string", b"")
             return await self.dead_letters.answer(scope["method"], path, query, token)
         return await self.pages.answer(path)
+
+    async def _translate(
+        self, service: str, translation: Translation, scope: Scope, exchange: Exchange
+    ) -> None:
+        """Ask `service` in its native words. Raises as `_forward`."""
+        try:
+            body = await whole_body(exchange.receive)
+        except ClientLeft:
+            await exchange.finish()
+            return
+        asked = Asked(scope["path"].rpartition("/")[2], scope["query_string"], body)
+        try:
+            page = await translated(translation, self.upstreams[service], asked, scope["headers"])
+        except Refused as refused:
+            await exchange.refuse_as(refused.answer)
+        else:
+            await exchange.answer(*page)
 
     async def _forward(self, route: Route, scope: Scope, exchange: Exchange) -> None:
         """Stream through the service's app.

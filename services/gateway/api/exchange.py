@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Send
 
 from kernel.errors import Error, TooLarge
 from services.gateway.adapters.request_headers import HOP_BY_HOP, Header
+from services.gateway.adapters.upstream import Answer
 from services.gateway.api.errors import (
     CHALLENGE,
     JSON,
@@ -24,6 +25,7 @@ from services.gateway.surfaces import NATIVE, Surface
 
 ERROR_BYTES_MAX: Final = 65_536
 ERRORS_FROM: Final = 400
+NO_CONTENT: Final = 204
 CLIENT_LEFT: Final = 499
 """The status in the log of a request whose client did not wait; nothing is sent."""
 REQUEST_ID: Final = b"x-request-id"
@@ -125,15 +127,23 @@ class Exchange:
         body = body_of(self.surface, fault_of(error))
         await self.answer(error.status, JSON, body, headers_of(error))
 
+    async def refuse_as(self, said: Answer) -> None:
+        """Answer with a service's refusal that was held in memory."""
+        self._error = {"status": said.status, "headers": said.headers}
+        self._error_body = bytearray(said.body)
+        await self._send_error(self._error)
+
     async def answer(
         self, status: int, content_type: bytes, body: bytes, headers: Iterable[Header] = ()
     ) -> None:
         """A whole answer of the edge itself."""
-        about: list[Header] = [
-            (b"content-type", content_type),
-            (b"content-length", str(len(body)).encode("ascii")),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        about: list[Header] = []
+        if status != NO_CONTENT:  # RFC 9110, 8.6: it has no length either
+            about = [
+                (b"content-type", content_type),
+                (b"content-length", str(len(body)).encode("ascii")),
+                (b"x-content-type-options", b"nosniff"),
+            ]
         await self._start(status, [*about, *headers])
         await self._send({"type": "http.response.body", "body": b"" if self._is_head else body})
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from services.gateway.api.routes import Auth, Route
+from services.gateway.api.routes import GATEWAY, Auth, Route
 from services.gateway.surfaces import SURFACES, surface_of
 
 Document = Mapping[str, Any]
@@ -31,9 +31,9 @@ def merge(routes: Iterable[Route], documents: Mapping[str, Document], server_url
     services = {name: _Service(name, document, schemas) for name, document in documents.items()}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        service = services.get(route.service)
+        service = services.get(GATEWAY if route.translation else route.service)
         found = service.operation(route) if service is not None else None
-        path, operation = found or (_PARAMETER.sub(r"{\1}", route.path), _described(route))
+        path, operation = found or (_PARAMETER.sub(r"{\1}", route.path), described_route(route))
         paths.setdefault(path, {})[route.method.lower()] = _guarded(route, operation)
     return {
         "openapi": VERSION,
@@ -110,7 +110,8 @@ def _references(node: Any) -> set[str]:
     return found
 
 
-def _described(route: Route) -> dict[str, Any]:
+def described_route(route: Route) -> dict[str, Any]:
+    """What the table alone says of a route."""
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PARAMETER.findall(route.path)

@@ -19,6 +19,7 @@ from services.gateway.api.openapi import merge
 from services.gateway.api.page import Page
 from services.gateway.api.refusals import BadGateway
 from services.gateway.api.routes import GATEWAY, Route
+from services.gateway.api.translating import described as described_translations
 
 DOCUMENT_BYTES_MAX: Final = 8_388_608
 DOCUMENT_TIMEOUT_S: Final = 10.0
@@ -108,7 +109,7 @@ class Pages:
             if self._document is None:
                 named = sorted({route.service for route in self._routes} - {GATEWAY})
                 documents = {name: await self._read(name) for name in named}
-                documents[GATEWAY] = described()
+                documents[GATEWAY] = _both(described(), described_translations(self._routes))
                 merged = merge(self._routes, documents, self._server_url)
                 self._document = Page(_OK, JSON, json.dumps(merged).encode())
             return self._document
@@ -132,6 +133,12 @@ class Pages:
             _log.error("openapi_missing", service=service, status=answer.status)
             raise BadGateway
         return document
+
+
+def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Two documents of this service as one; they share no path and no schema."""
+    schemas = one["components"]["schemas"] | other["components"]["schemas"]
+    return {"paths": one["paths"] | other["paths"], "components": {"schemas": schemas}}
 
 
 def _status(word: str) -> Page:

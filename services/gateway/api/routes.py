@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from services.gateway.surfaces import nanobanana
+from services.gateway.surfaces.translation import Translation
+
 JSON_BODY_BYTES_MAX: Final = 1_048_576
 GATEWAY: Final = "gateway"
 
@@ -21,7 +24,10 @@ class Auth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` is a template: `{name}` is one segment, `{name:path}` the rest (one at least)."""
+    """`path` is a template: `{name}` is one segment, `{name:path}` the rest (one at least).
+
+    With a `translation` the service is asked in its native words.
+    """
 
     method: str
     path: str
@@ -30,6 +36,7 @@ class Route:
     auth: Auth = Auth.KEY_OR_JWT
     scope: str | None = None
     body_bytes_max: int = JSON_BODY_BYTES_MAX
+    translation: Translation | None = None
 
 
 _V2: Final = "/api/v2/generation"
@@ -42,6 +49,34 @@ KEYS: Final = (
     Route("GET", "/api/keys", "keys", "List API keys", scope="keys:read"),
     Route("GET", "/api/keys/{key_id}", "keys", "One API key", scope="keys:read"),
     Route("POST", "/api/keys/{key_id}/revoke", "keys", "Revoke an API key", scope="keys:write"),
+)
+NANOBANANA: Final = (
+    Route(
+        "POST",
+        "/v1/auth/register",
+        "keys",
+        "Register a user and sign in",
+        Auth.NONE,
+        translation=nanobanana.REGISTER,
+    ),
+    Route("POST", "/v1/auth/login", "keys", "Sign in", Auth.NONE, translation=nanobanana.LOG_IN),
+    Route(
+        "POST",
+        "/v1/keys",
+        "keys",
+        "Create an API key",
+        Auth.JWT,
+        translation=nanobanana.CREATE_KEY,
+    ),
+    Route("GET", "/v1/keys", "keys", "List API keys", Auth.JWT, translation=nanobanana.LIST_KEYS),
+    Route(
+        "DELETE",
+        "/v1/keys/{key_id}",
+        "keys",
+        "Revoke an API key",
+        Auth.JWT,
+        translation=nanobanana.REVOKE_KEY,
+    ),
 )
 GENERATION: Final = (
     Route("POST", f"{_V2}/generate", "generation", "Create a task", scope="generation:create"),
@@ -99,4 +134,4 @@ OWN: Final = (
     Route("GET", "/asyncapi.json", GATEWAY, "What services tell each other", Auth.NONE),
     Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE),
 )
-ROUTES: Final = (*KEYS, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)
+ROUTES: Final = (*KEYS, *NANOBANANA, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)

@@ -4,6 +4,7 @@ from typing import Final
 
 from services.gateway.surfaces.fault import Fault, Surface
 from services.gateway.surfaces.klikyai import KLIKYAI
+from services.gateway.surfaces.nanobanana import NANOBANANA
 from services.gateway.surfaces.native import NATIVE
 
 _BY_FIRST_SEGMENT: Final = {
@@ -12,8 +13,9 @@ _BY_FIRST_SEGMENT: Final = {
     "wallet": KLIKYAI,
     "posts": KLIKYAI,
     "health": KLIKYAI,
+    "v1": NANOBANANA,
 }
-SURFACES: Final = (NATIVE, KLIKYAI)
+SURFACES: Final = (NATIVE, KLIKYAI, NANOBANANA)
 
 
 def surface_of(path: str) -> Surface:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from services.gateway.surfaces.fault import Fault, Surface
+from services.gateway.surfaces.fault import Fault, Surface, words_of
 
 UNPROCESSABLE: Final = 422
 HTTP_TYPE: Final = "HTTPException"
@@ -15,22 +15,10 @@ def render(fault: Fault) -> Mapping[str, object]:
         "success": False,
         "error": {
             "code": f"HTTP_{fault.status}",
-            "message": _message(fault),
+            "message": words_of(fault) if fault.status == UNPROCESSABLE else fault.message,
             "type": HTTP_TYPE,
         },
     }
-
-
-def _message(fault: Fault) -> str:
-    if fault.status != UNPROCESSABLE:
-        return fault.message
-    fields = fault.details.get("fields")
-    if isinstance(fields, list) and fields and all(isinstance(item, dict) for item in fields):
-        return "; ".join(f"{item.get('field')}: {item.get('message')}" for item in fields)
-    field = fault.details.get("field")
-    if isinstance(field, str) and field not in fault.message:
-        return f"{field}: {fault.message}"
-    return fault.message
 
 
 KLIKYAI: Final = Surface(
