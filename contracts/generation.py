@@ -59,7 +59,11 @@ class TaskChanged(PublicEvent):
 
 
 class OutputProduced(PublicEvent):
-    """A provider has made output `index` of the task; `url` lives as long as the provider says."""
+    """A provider has made output `index` of the task; `url` lives as long as the provider says.
+
+    A vendor that answers with the output itself leaves no address: then `url` is empty, and
+    `object_key` is a claim check to the object store.
+    """
 
     owner: ClassVar[str] = "generation"
     consumers: ClassVar[tuple[str, ...]] = ("storage",)
@@ -72,6 +76,7 @@ class OutputProduced(PublicEvent):
     url: str
     width: PositiveInt | None
     height: PositiveInt | None
+    object_key: str | None = None
 
 
 class TaskCompleted(PublicEvent):

@@ -156,6 +156,10 @@ class LocalObjectStore:
             raise Invalid("content_type_mismatch", "The key's extension says another type.")
         return await asyncio.to_thread(self._put, checked, source)
 
+    async def put_bytes(self, key: str, content: bytes) -> StoredObject:
+        """The same for what is in memory already, under a key of any type."""
+        return await asyncio.to_thread(self._put_bytes, ObjectKey(key), content)
+
     async def open(self, key: str) -> ObjectChunks:
         """Raises NotFound (`object_not_found`), Invalid (`invalid_object_key`)."""
         return await asyncio.to_thread(self._open, ObjectKey(key))
@@ -193,6 +197,14 @@ class LocalObjectStore:
                     os.unlink(name, dir_fd=incoming)
                 raise
         return stored
+
+    def _put_bytes(self, key: ObjectKey, content: bytes) -> StoredObject:
+        source = self.incoming / f"{new_id().hex}.whole"
+        try:
+            source.write_bytes(content)
+            return self._put(key, source)
+        finally:
+            source.unlink(missing_ok=True)
 
     def _open(self, key: ObjectKey) -> ObjectChunks:
         with _missing_is_not_found(), _folder(self._root, key.segments[:-1]) as folder:

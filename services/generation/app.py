@@ -8,6 +8,7 @@ from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
+from kernel.objects import LocalObjectStore
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
@@ -17,6 +18,7 @@ from kernel.waiting import Turns, Waiters
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
+from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
@@ -45,12 +47,18 @@ def configured_providers(
     settings: GenerationSettings, sandbox_url: str | None = None
 ) -> dict[str, Provider]:
     """Each provider that has a key; without one, the simulator at `sandbox_url` plays it."""
+    providers: dict[str, Provider] = {}
     if settings.kie_ai_api_key is not None:
         key = settings.kie_ai_api_key.get_secret_value()
-        return {"kie": KieProvider(settings.kie_ai_base_url, key)}
-    if sandbox_url is not None:
-        return {"kie": KieProvider(f"{sandbox_url}/kie", SANDBOX_KEY)}
-    return {}
+        providers["kie"] = KieProvider(settings.kie_ai_base_url, key)
+    elif sandbox_url is not None:
+        providers["kie"] = KieProvider(f"{sandbox_url}/kie", SANDBOX_KEY)
+    if settings.google_api_key is not None:
+        key = settings.google_api_key.get_secret_value()
+        providers["google"] = GoogleProvider(settings.google_base_url, key)
+    elif sandbox_url is not None:
+        providers["google"] = GoogleProvider(f"{sandbox_url}/google", SANDBOX_KEY)
+    return providers
 
 
 def create_service(
@@ -71,6 +79,7 @@ def create_service(
         due,
         personal,
         providers,
+        LocalObjectStore(settings.objects_root),
         first_look_s=settings.first_look_s,
         sole_owner=platform.sole_owner,
     )

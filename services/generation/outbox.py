@@ -50,6 +50,7 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 index=event.index,
                 task_type=event.task_type,
                 url=event.url,
+                object_key=event.object_key,
                 width=event.width,
                 height=event.height,
             )

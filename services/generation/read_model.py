@@ -1,6 +1,7 @@
 """The read model of generation: each task as its owner sees it, without its prompt."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -65,8 +67,25 @@ generation_tasks = Table(
     Index("generation_tasks_by_user", "user_id", "task_id"),
 )
 
+daily_usage = Table(
+    "daily_usage",
+    TABLES,
+    Column("key_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("tasks", Integer, nullable=False),
+    Index("daily_usage_by_user", "user_id", "day"),
+)
+"""How many tasks an API key asked for on each day (UTC)."""
+
 _tasks = generation_tasks.c
 _insert = insert(generation_tasks)
+_use = insert(daily_usage).values(
+    {name: bindparam(name) for name in ("key_id", "day", "user_id", "tasks")}
+)
+_use = _use.on_conflict_do_update(
+    index_elements=["key_id", "day"], set_={"tasks": daily_usage.c.tasks + _use.excluded.tasks}
+)
 _of_task = _tasks.task_id == bindparam("of_task")
 
 
@@ -117,6 +136,8 @@ def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
     match event:
         case TaskCreated():
             yield _insert, _created(recorded, event)
+            if event.key_id is not None:
+                yield _use, _used(event.key_id, event)
         case TaskReserved():
             yield _move, now | {"stage": "queued"}
         case TaskStarted():
@@ -150,6 +171,11 @@ def _created(recorded: Recorded[TaskEvent], event: TaskCreated) -> Mapping[str, 
         "version": recorded.version,
         "created_at": event.at,
     }
+
+
+def _used(key_id: UUID, event: TaskCreated) -> Mapping[str, Any]:
+    day = event.at.astimezone(UTC).date()
+    return {"key_id": key_id, "day": day, "user_id": event.user_id, "tasks": 1}
 
 
 def _ending(stage: str, event: TaskCompleted | TaskFailed | TaskCancelled) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What generation reads from the environment."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from kernel.settings import Settings
@@ -8,6 +10,10 @@ from kernel.settings import Settings
 class GenerationSettings(Settings):
     kie_ai_api_key: SecretStr | None = Field(None, validation_alias="KIE_AI_API_KEY")
     kie_ai_base_url: str = Field("https://api.kie.ai", validation_alias="KIE_AI_BASE_URL")
+    google_api_key: SecretStr | None = Field(None, validation_alias="GOOGLE_API_KEY")
+    google_base_url: str = Field(
+        "https://generativelanguage.googleapis.com", validation_alias="GOOGLE_BASE_URL"
+    )
     reserve_timeout_s: float = Field(
         3.0, gt=0, le=60, validation_alias="SMARTSPEC_RESERVE_TIMEOUT_S"
     )
@@ -16,3 +22,8 @@ class GenerationSettings(Settings):
     deadline_s: int | None = Field(
         None, ge=1, le=86_400, validation_alias="SMARTSPEC_TASK_DEADLINE_S"
     )
+
+    @property
+    def objects_root(self) -> Path:
+        """Where outputs wait for storage that came with their vendor's answer: its object store."""
+        return self.home / "objects"

@@ -14,6 +14,7 @@ from services.simulator.adapters.journal import Bounds, Journal
 from services.simulator.adapters.stage import Stage
 from services.simulator.adapters.studio import Studio, render_processes
 from services.simulator.api.controls import Controls
+from services.simulator.api.google import Google
 from services.simulator.api.kie import Kie
 from services.simulator.api.results import Results
 from services.simulator.settings import SimulatorSettings
@@ -52,6 +53,7 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
     routes = [
         Route("/readyz", ready),
         *Kie(settings, studio, journal, stage).routes(),
+        *Google(settings, studio, journal, stage, files).routes(),
         *Results(journal, files).routes(),
         *Controls(settings, studio, journal, stage).routes(),
     ]

@@ -46,7 +46,7 @@ def create_service(
     )
     objects = LocalObjectStore(settings.objects_root)
     outbound = Outbound(allowed_origins=allowed_origins)
-    pictures = PictureFetcher(outbound, objects.incoming)
+    pictures = PictureFetcher(outbound, objects)
     worker = OutputWorker(store, objects, pictures, sole_owner=platform.sole_owner)
     inbox = Inbox("storage", store, subscriptions())
     return Service(

@@ -25,7 +25,7 @@ async def expect_output(event: OutputProduced, unit: Unit) -> None:
         height=event.height,
     )
     if await unit.decide(OUTPUTS, _output_of(event), command):
-        record_fetch(unit, command, event.url)
+        record_fetch(unit, command, event.url, event.object_key)
 
 
 def _output_of(event: OutputProduced) -> str:

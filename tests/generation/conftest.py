@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from kernel.encryption import Personal
 from kernel.http import Identity
 from kernel.http.identity import HEADER
 from kernel.inbox import Inbox
+from kernel.objects import LocalObjectStore
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
@@ -185,9 +187,11 @@ class Generation:
 
 @asynccontextmanager
 async def generation_on(
-    platform: Platform, clock: FakeClock, *, reserve_timeout_s: float
+    platform: Platform, clock: FakeClock, home: Path, *, reserve_timeout_s: float
 ) -> AsyncIterator[Generation]:
-    settings = read_settings(GenerationSettings, SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s)
+    settings = read_settings(
+        GenerationSettings, SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s, SMARTSPEC_HOME=home
+    )
     service = create_service(settings, platform, {"kie": ScriptedProvider()})
     assert service.store is not None
     assert service.app is not None
@@ -213,15 +217,19 @@ async def _hear_nothing(_: Envelope) -> None:
 
 
 @pytest.fixture
-async def generation(platform: Platform, clock: FakeClock) -> AsyncIterator[Generation]:
-    async with generation_on(platform, clock, reserve_timeout_s=30) as found:
+async def generation(
+    platform: Platform, clock: FakeClock, tmp_path: Path
+) -> AsyncIterator[Generation]:
+    async with generation_on(platform, clock, tmp_path, reserve_timeout_s=30) as found:
         yield found
 
 
 @pytest.fixture
-async def impatient(platform: Platform, clock: FakeClock) -> AsyncIterator[Generation]:
+async def impatient(
+    platform: Platform, clock: FakeClock, tmp_path: Path
+) -> AsyncIterator[Generation]:
     """Gives the ledger up at once."""
-    async with generation_on(platform, clock, reserve_timeout_s=0.1) as found:
+    async with generation_on(platform, clock, tmp_path, reserve_timeout_s=0.1) as found:
         yield found
 
 
@@ -235,6 +243,7 @@ class Bench:
     provider: ScriptedProvider
     due: DueList
     jobs: ProviderJobs
+    objects: LocalObjectStore
     user_id: UUID = field(default_factory=new_id)
 
     async def task(
@@ -244,6 +253,7 @@ class Bench:
         deadline_s: int = 300,
         seed: int | None = None,
         traceparent: str | None = None,
+        key_id: UUID | None = None,
     ) -> UUID:
         """A task whose credits are reserved, so that its jobs are due."""
         store, inbox = self.service.store, self.service.inbox
@@ -255,7 +265,7 @@ class Bench:
             task_id=task_id,
             user_id=self.user_id,
             account_id=self.user_id,
-            key_id=None,
+            key_id=key_id,
             monthly_credit_limit_units=None,
             task_type="image",
             model_id="nano-banana-pro",
@@ -316,10 +326,11 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(platform: Platform, clock: FakeClock) -> Bench:
+async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
     provider = ScriptedProvider()
     providers = {"kie": provider}
-    service = create_service(read_settings(GenerationSettings), platform, providers)
+    settings = read_settings(GenerationSettings, SMARTSPEC_HOME=tmp_path)
+    service = create_service(settings, platform, providers)
     assert service.store is not None
     assert service.inbox is not None
     assert service.read_model is not None
@@ -327,12 +338,14 @@ async def bench(platform: Platform, clock: FakeClock) -> Bench:
         await ensure(connection, service.read_model)
     await service.inbox.maintain()
     due = DueList(platform.database, timedelta(seconds=UNKNOWN_FOR_S))
+    objects = LocalObjectStore(settings.objects_root)
     jobs = ProviderJobs(
         service.store,
         due,
         Personal("generation", platform.encryption),
         providers,
+        objects,
         first_look_s=0.5,
         sole_owner=True,
     )
-    return Bench(service, platform, clock, provider, due, jobs)
+    return Bench(service, platform, clock, provider, due, jobs, objects)

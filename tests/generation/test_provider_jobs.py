@@ -21,6 +21,7 @@ from services.generation.adapters.providers import (
     OUTCOME_BY_FAULT,
     TRANSIENT,
     Fault,
+    Made,
     Refused,
     Running,
     Succeeded,
@@ -409,3 +410,15 @@ async def test_a_row_from_before_traces_were_kept_is_attended_to(bench: Bench) -
     await bench.rows("UPDATE generation.provider_jobs SET traceparent = NULL")
     assert await bench.attend() == 1
     assert (await bench.state(task)).stage == Stage.PROCESSING
+
+
+async def test_an_output_that_came_with_the_answer_waits_in_the_object_store(bench: Bench) -> None:
+    task = await bench.task()
+    bench.provider.submissions.append(Made(b"a picture"))
+    await bench.attend()
+    (produced,) = (one for one in await bench.events(task) if one["type"] == "OutputProduced")
+    assert produced["url"] == ""
+    path = await bench.objects.path_of(produced["object_key"])
+    assert path.read_bytes() == b"a picture"
+    assert (await bench.state(task)).stage == Stage.STORING
+    assert await state_of(bench, task) == "done"

@@ -1,9 +1,11 @@
 """The read model is what the events say, and can be made anew from them at any time."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from contracts.storage import OutputStored
+from kernel.clock import new_id
 from kernel.projections import rebuild, verify
 from kernel.testing import envelope_of
 from services.generation.adapters.providers import Fault, Refused, Succeeded
@@ -62,3 +64,24 @@ async def test_shows_the_version_that_the_stream_has(bench: Bench) -> None:
     heads = await bench.rows("SELECT stream_id, version FROM generation.streams")
     shown = {TASK.stream_id(row["task_id"]): row["version"] for row in await rows(bench)}
     assert shown == {row["stream_id"]: row["version"] for row in heads}
+
+
+async def test_counts_the_tasks_that_a_key_asked_for_on_each_day(bench: Bench) -> None:
+    key_id, other_id = new_id(), new_id()
+    for key, days in ((key_id, 0), (key_id, 0), (other_id, 0), (key_id, 1), (None, 0)):
+        bench.clock.turn(timedelta(days=days))
+        await bench.task(key_id=key)
+    counted = await bench.rows(
+        "SELECT key_id, tasks FROM generation_read.daily_usage ORDER BY day, key_id"
+    )
+    assert [(row["key_id"], row["tasks"]) for row in counted] == [
+        (key_id, 2),
+        (other_id, 1),
+        (key_id, 1),
+    ]
+    await bench.rows("UPDATE generation_read.daily_usage SET tasks = 9")
+    await rebuild(bench.platform.database, "generation", READ_MODEL, AGGREGATES)
+    again = await bench.rows(
+        "SELECT key_id, tasks FROM generation_read.daily_usage ORDER BY day, key_id"
+    )
+    assert again == counted

@@ -16,6 +16,7 @@ from PIL import Image
 from contracts.generation import OutputProduced
 from kernel.clock import new_id
 from kernel.context import Origin, caused_by
+from kernel.errors import NotFound
 from kernel.event_store import EventStore
 from kernel.objects import LocalObjectStore, StoredObject
 from kernel.outbound import Outbound
@@ -108,13 +109,14 @@ class World:
         self._outbound = outbound
 
     def worker(self, *, sole_owner: bool = False) -> OutputWorker:
-        pictures = PictureFetcher(self._outbound, self.objects.incoming)
+        pictures = PictureFetcher(self._outbound, self.objects)
         return OutputWorker(self.store, self.objects, pictures, sole_owner=sole_owner)
 
     async def expect(
         self,
-        url: str,
+        url: str = "",
         *,
+        object_key: str | None = None,
         task_id: UUID | None = None,
         index: int = 0,
         size: tuple[int, int] | None = (64, 48),
@@ -126,7 +128,8 @@ class World:
             account_id=USER,
             index=index,
             task_type=task_type,
-            url=f"{url}/output.png?token={SECRET}",
+            url=f"{url}/output.png?token={SECRET}" if url else "",
+            object_key=object_key,
             width=size[0] if size else None,
             height=size[1] if size else None,
         )
@@ -589,3 +592,23 @@ async def test_the_address_is_in_no_log_line_and_no_event(
     written = f"{lines} {await world.events()}"
     assert SECRET not in written
     assert "127.0.0.1" not in written
+
+
+async def test_an_output_that_lies_in_the_object_store_is_kept_and_its_claim_forgotten(
+    world: World,
+) -> None:
+    await world.objects.put_bytes("claims/one", picture())
+    await world.expect(object_key="claims/one")
+    await world.work()
+    facts, path = await world.kept()
+    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(NotFound):
+        await world.objects.stat("claims/one")
+
+
+async def test_a_claim_that_is_gone_is_rejected_after_its_tries(world: World) -> None:
+    await world.expect(object_key="claims/none")
+    while (await world.row())["state"] == "waiting":
+        world.clock.turn(timedelta(minutes=1))
+        await world.work()
+    assert await world.rejected() == ("output_gone", "The output is not in the object store.")

@@ -22,6 +22,7 @@ ROUTES = {
     ("POST", "/v1/keys"),
     ("GET", "/v1/keys"),
     ("DELETE", "/v1/keys/{key_id}"),
+    ("POST", "/v1/generate"),
     ("POST", "/api/v2/generation/generate"),
     ("POST", "/api/v2/generation/estimate"),
     ("GET", "/api/v2/generation/tasks"),

@@ -61,6 +61,8 @@ class Authority:
 
     async def _identify(self, auth: Auth, credential: Credential) -> Identity:
         if credential.form is Form.JWT:
+            if auth is Auth.KEY:
+                raise Unauthenticated("api_key_required", "Send an API key: a sign-in does not do.")
             return self._signed_in(credential.text)
         if auth is Auth.JWT:
             raise Unauthenticated("access_token_required", "Sign in: an API key does not do here.")

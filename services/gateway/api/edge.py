@@ -27,7 +27,7 @@ from services.gateway.api.refusals import BrokeOff
 from services.gateway.api.routes import DEAD_LETTERS_PATH, GATEWAY, Route
 from services.gateway.api.translating import ClientLeft, Refused, translated, whole_body
 from services.gateway.surfaces import surface_of
-from services.gateway.surfaces.translation import Asked, Translation
+from services.gateway.surfaces.translation import Asked, Ended, Translation
 
 INTERNAL_TOKEN: Final = HEADER.encode("ascii")
 LOGGED_PATH_MAX: Final = 200
@@ -144,6 +144,8 @@ class Edge:
             page = await translated(translation, self.upstreams[service], asked, scope["headers"])
         except Refused as refused:
             await exchange.refuse_as(refused.answer)
+        except Ended as ended:
+            await exchange.tell(ended.fault)
         else:
             await exchange.answer(*page)
 

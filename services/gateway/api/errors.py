@@ -10,6 +10,7 @@ from services.gateway.api.refusals import MethodNotAllowed
 from services.gateway.surfaces import Fault, Surface
 
 JSON: Final = b"application/json"
+NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 CHALLENGE: Final = b'Bearer realm="smartspec"'
 UNAUTHENTICATED: Final = 401
 _CODES: Final = {
@@ -53,7 +54,7 @@ def body_of(surface: Surface, fault: Fault) -> bytes:
 
 def headers_of(error: Error) -> list[Header]:
     """What the status of a refusal asks for (RFC 9110: `Retry-After`, `Allow`, the challenge)."""
-    headers: list[Header] = [(b"cache-control", b"no-store")]
+    headers: list[Header] = [NO_STORE]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):

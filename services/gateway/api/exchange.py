@@ -14,6 +14,7 @@ from services.gateway.adapters.upstream import Answer
 from services.gateway.api.errors import (
     CHALLENGE,
     JSON,
+    NO_STORE,
     UNAUTHENTICATED,
     body_of,
     fault_in,
@@ -21,7 +22,7 @@ from services.gateway.api.errors import (
     headers_of,
 )
 from services.gateway.api.refusals import BadGateway, BrokeOff
-from services.gateway.surfaces import NATIVE, Surface
+from services.gateway.surfaces import NATIVE, Fault, Surface
 
 ERROR_BYTES_MAX: Final = 65_536
 ERRORS_FROM: Final = 400
@@ -132,6 +133,10 @@ class Exchange:
         self._error = {"status": said.status, "headers": said.headers}
         self._error_body = bytearray(said.body)
         await self._send_error(self._error)
+
+    async def tell(self, fault: Fault) -> None:
+        """Answer with an error that is neither the edge's nor a service's."""
+        await self.answer(fault.status, JSON, body_of(self.surface, fault), (NO_STORE,))
 
     async def answer(
         self, status: int, content_type: bytes, body: bytes, headers: Iterable[Header] = ()

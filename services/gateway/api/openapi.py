@@ -127,11 +127,11 @@ def described_route(route: Route) -> dict[str, Any]:
 def _guarded(route: Route, operation: Mapping[str, Any]) -> dict[str, Any]:
     """The operation with the edge's own facts: credentials, scope, the form of errors."""
     scopes = [route.scope] if route.scope is not None else []
-    schemes = {Auth.NONE: (), Auth.JWT: ("bearer",), Auth.KEY_OR_JWT: ("apiKey", "bearer")}
+    schemes = {Auth.NONE: (), Auth.JWT: ("bearer",)}
     error = {"schema": {"$ref": f"{_SCHEMAS}{surface_of(route.path).name}"}}
     failed = {"description": "An error", "content": {"application/json": error}}
     return {
         **operation,
-        "security": [{scheme: scopes} for scheme in schemes[route.auth]],
+        "security": [{scheme: scopes} for scheme in schemes.get(route.auth, ("apiKey", "bearer"))],
         "responses": {**operation.get("responses", {}), "default": failed},
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from services.gateway.surfaces import nanobanana
+from services.gateway.surfaces import nanobanana, nanobanana_images
 from services.gateway.surfaces.translation import Translation
 
 JSON_BODY_BYTES_MAX: Final = 1_048_576
@@ -19,6 +19,7 @@ class Auth(Enum):
 
     NONE = "none"
     JWT = "jwt"
+    KEY = "key"
     KEY_OR_JWT = "key|jwt"
 
 
@@ -76,6 +77,15 @@ NANOBANANA: Final = (
         "Revoke an API key",
         Auth.JWT,
         translation=nanobanana.REVOKE_KEY,
+    ),
+    Route(
+        "POST",
+        "/v1/generate",
+        "generation",
+        "Generate an image and answer with it",
+        Auth.KEY,
+        "generation:create",
+        translation=nanobanana_images.GENERATE,
     ),
 )
 GENERATION: Final = (

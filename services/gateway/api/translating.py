@@ -17,16 +17,14 @@ from starlette.types import ASGIApp, Receive
 from kernel.errors import Error
 from services.gateway.adapters.request_headers import Header
 from services.gateway.adapters.upstream import Answer, call
-from services.gateway.api.errors import JSON
+from services.gateway.api.errors import JSON, NO_STORE
 from services.gateway.api.openapi import described_route
 from services.gateway.api.page import Page
 from services.gateway.api.refusals import BadGateway
 from services.gateway.api.routes import Route
-from services.gateway.surfaces.translation import Asked, Said, Translation
+from services.gateway.surfaces.translation import Asked, Ended, Said, Translation
 
 ANSWER_BYTES_MAX: Final = 1_048_576
-TIMEOUT_S: Final = 30.0
-NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 _ERRORS_FROM: Final = 400
 _OF_THE_BODY: Final = frozenset({b"content-length", b"content-type"})
 _KEPT: Final = frozenset({b"idempotency-replayed"})
@@ -82,14 +80,14 @@ async def translated(
 ) -> Page:
     """What the client is told.
 
-    Raises `Refused`, the edge's own refusals, and `BadGateway` when the service said nothing
-    readable within `TIMEOUT_S`.
+    Raises `Refused`, `Ended`, the edge's own refusals, and `BadGateway` when nothing readable
+    was said in time.
     """
     asking = Asking(app, headers)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(translation.timeout_s):
             said = await translation.run(asked, asking)
-    except (Error, Refused):
+    except (Error, Refused, Ended):
         raise
     except Exception as error:
         _log.exception("translation_failed")

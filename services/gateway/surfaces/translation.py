@@ -5,13 +5,16 @@ A translation holds no rule of the product: it names fields anew, and the servic
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kernel.errors import Invalid
+from services.gateway.surfaces.fault import Fault
 
 M = TypeVar("M", bound=BaseModel)
+
+TIMEOUT_S: Final = 30.0
 
 
 class Asked(NamedTuple):
@@ -39,14 +42,24 @@ class Native(Protocol):
         told it in the form of the surface."""
 
 
+class Ended(Exception):
+    """What was asked for ended badly, though no service refused anything."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.code)
+        self.fault = fault
+
+
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`accepts` and `answers` are the surface's own bodies, for the OpenAPI document."""
+    """`accepts` and `answers` are the surface's own bodies, for the OpenAPI document; `timeout_s`
+    is for all that it asks."""
 
     run: Callable[[Asked, Native], Awaitable[Said]]
     status: int
     accepts: type[BaseModel] | None = None
     answers: type[BaseModel] | None = None
+    timeout_s: float = TIMEOUT_S
 
 
 class Strict(BaseModel):

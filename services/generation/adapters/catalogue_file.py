@@ -18,7 +18,7 @@ class _Strict(BaseModel):
 
 
 class _Provider(_Strict):
-    provider: Literal["kie"]
+    provider: Literal["kie", "google"]
     name: str
 
 

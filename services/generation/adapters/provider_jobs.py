@@ -18,6 +18,7 @@ from kernel.context import caused_by
 from kernel.encryption import Personal
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
+from kernel.objects import LocalObjectStore
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
 from services.generation.adapters.due_list import (
@@ -34,6 +35,7 @@ from services.generation.adapters.providers import (
     Accepted,
     Fault,
     Job,
+    Made,
     Provider,
     Refused,
     Running,
@@ -73,6 +75,7 @@ class ProviderJobs:
         due: DueList,
         personal: Personal,
         providers: Mapping[str, Provider],
+        objects: LocalObjectStore,
         *,
         first_look_s: float,
         sole_owner: bool,
@@ -81,6 +84,7 @@ class ProviderJobs:
         self._due = due
         self._personal = personal
         self._providers = providers
+        self._objects = objects
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
         self._asking: set[asyncio.Task[None]] = set()
@@ -172,6 +176,8 @@ class ProviderJobs:
         match answer:
             case Accepted(provider_job_id):
                 await self._accepted(job, provider_job_id)
+            case Made(content):
+                await self._made(job, content)
             case Refused(Fault.UNKNOWN, words):
                 await self._due.unknown(job, words, self._now())
             case Refused(fault) if fault in TRANSIENT:
@@ -210,6 +216,23 @@ class ProviderJobs:
         async def work(unit: Unit) -> None:
             await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
             record_submitted(unit, job, provider_job_id, look_at)
+
+        await self._store.transact(work)
+
+    async def _made(self, job: DueJob, content: bytes) -> None:
+        """The bytes first, then the record: what a crash leaves between is an object that nobody
+        names, and a job whose answer was lost."""
+        key = f"claims/{job.job_id}"
+        await self._objects.put_bytes(key, content)
+        now = self._now()
+        submitted = RecordSubmitted(job.output_index, job.attempt, job.provider, "", now)
+        produced = RecordProduced(job.output_index, "", now, object_key=key)
+
+        async def work(unit: Unit) -> None:
+            stream_id = TASK.stream_id(job.task_id)
+            await unit.decide(SAGA, stream_id, submitted)
+            await unit.decide(SAGA, stream_id, produced)
+            record_job_end(unit, job, "done")
 
         await self._store.transact(work)
 

@@ -22,6 +22,13 @@ class Accepted:
     provider_job_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The answer was the output itself: the vendor keeps nothing, and has no job to look at."""
+
+    content: bytes
+
+
 class Fault(StrEnum):
     """Why a vendor did not, or will not."""
 
@@ -75,7 +82,7 @@ class Succeeded:
     urls: tuple[str, ...]
 
 
-Submission: TypeAlias = Accepted | Refused
+Submission: TypeAlias = Accepted | Made | Refused
 Look: TypeAlias = Running | Succeeded | Refused
 
 

@@ -66,9 +66,13 @@ class RecordSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class RecordProduced:
+    """`url` is the vendor's; where the output came with its answer, `object_key` is where the
+    object store holds it, and `url` is empty."""
+
     index: int
     url: str
     at: datetime
+    object_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,7 @@ class OutputProduced:
     width: int | None
     height: int | None
     at: datetime
+    object_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,7 @@ def _produced(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
             index=command.index,
             task_type=state.task_type,
             url=command.url,
+            object_key=command.object_key,
             width=state.width,
             height=state.height,
             at=command.at,

@@ -25,12 +25,14 @@ _MINE: Final = "task_id = $1 AND output_index = $2 AND claims = $3 AND state = '
 @dataclass(frozen=True, slots=True)
 class DueFetch:
     """`claims` counts this claim too; `attempts` are those that have failed. `url` may hold a
-    secret of its provider: it goes into no log."""
+    secret of its provider: it goes into no log. It is empty where `object_key` names what lies in
+    our object store already."""
 
     task_id: UUID
     output_index: int
     user_id: UUID
     url: str
+    object_key: str | None
     task_type: str
     width: int | None
     height: int | None
@@ -65,8 +67,8 @@ class DueList:
                 UPDATE storage.output_fetches AS f
                 SET lease_until = $1::timestamptz + $2, claims = claims + 1
                 FROM due WHERE f.task_id = due.task_id AND f.output_index = due.output_index
-                RETURNING f.task_id, f.output_index, user_id, url, task_type, width, height, claims,
-                    attempts, request_id, causation_id, traceparent""",
+                RETURNING f.task_id, f.output_index, user_id, url, object_key, task_type,
+                    width, height, claims, attempts, request_id, causation_id, traceparent""",
                 now,
                 LEASE,
                 limit,
@@ -101,13 +103,13 @@ class DueList:
             )
 
 
-def record_fetch(unit: Unit, output: ExpectOutput, url: str) -> None:
+def record_fetch(unit: Unit, output: ExpectOutput, url: str, object_key: str | None) -> None:
     """Due at once."""
     unit.record_sql(
-        "INSERT INTO storage.output_fetches (task_id, output_index, user_id, url, task_type,"
-        " width, height, state, next_try_at, request_id, causation_id, traceparent, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9, $10, $11, $8)",
-        *(output.task_id, output.index, output.user_id, url, output.task_type),
+        "INSERT INTO storage.output_fetches (task_id, output_index, user_id, url, object_key,"
+        " task_type, width, height, state, next_try_at, request_id, causation_id, traceparent,"
+        " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11, $12, $9)",
+        *(output.task_id, output.index, output.user_id, url, object_key, output.task_type),
         *(output.width, output.height, unit.now),
         *(unit.origin.correlation_id, unit.origin.causation_id, unit.origin.traceparent),
     )

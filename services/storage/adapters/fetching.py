@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from kernel.clock import new_id
-from kernel.outbound import Outbound
+from kernel.errors import NotFound
+from kernel.objects import LocalObjectStore
+from kernel.outbound import Outbound, Unreachable
 from services.storage.adapters.pictures import PictureFacts, examine, fit_exactly, thumbnail
 
 FETCH_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -32,11 +35,13 @@ class FetchedPicture:
 
 
 class PictureFetcher:
-    """`folder` is for files on their way; what a killed process leaves there, others sweep."""
+    """`objects` has a folder for files on their way; what a killed process leaves there, others
+    sweep."""
 
-    def __init__(self, outbound: Outbound, folder: Path) -> None:
+    def __init__(self, outbound: Outbound, objects: LocalObjectStore) -> None:
         self._outbound = outbound
-        self._folder = folder
+        self._objects = objects
+        self._folder = objects.incoming
         self._threads = ThreadPoolExecutor(
             PICTURES_AT_ONCE_MAX, thread_name_prefix="pictures", initializer=_yield_to_requests
         )
@@ -47,9 +52,10 @@ class PictureFetcher:
 
     @asynccontextmanager
     async def fetched(
-        self, url: str, width: int | None, height: int | None
+        self, url: str, object_key: str | None, width: int | None, height: int | None
     ) -> AsyncIterator[FetchedPicture]:
-        """The picture at `url`, exactly `width` x `height` px where both are given.
+        """The picture at `url`, or in the object store under `object_key`: exactly `width` x
+        `height` px where both are given.
 
         Its files are gone afterwards.
 
@@ -60,13 +66,23 @@ class PictureFetcher:
         stem = new_id().hex
         received, fitted, small = (self._folder / f"{stem}.{n}" for n in range(3))
         try:
-            await self._outbound.fetch_to_file(
-                url, received, max_bytes=FETCH_BYTES_MAX, timeout_s=FETCH_TIMEOUT_S
-            )
+            await self._receive(url, object_key, received)
             made = partial(_make, received, fitted, small, width, height)
             yield await asyncio.get_running_loop().run_in_executor(self._threads, made)
         finally:
             _remove(received, fitted, small)
+
+    async def _receive(self, url: str, object_key: str | None, path: Path) -> None:
+        if object_key is None:
+            await self._outbound.fetch_to_file(
+                url, path, max_bytes=FETCH_BYTES_MAX, timeout_s=FETCH_TIMEOUT_S
+            )
+            return
+        try:
+            source = await self._objects.path_of(object_key)
+        except NotFound:
+            raise Unreachable("output_gone", "The output is not in the object store.") from None
+        await asyncio.to_thread(shutil.copyfile, source, path)
 
 
 def _yield_to_requests() -> None:

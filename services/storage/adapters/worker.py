@@ -133,7 +133,9 @@ class OutputWorker:
 
     async def _bring(self, fetch: DueFetch) -> StoredFile:
         """Picture and thumbnail into the object store."""
-        async with self._pictures.fetched(fetch.url, fetch.width, fetch.height) as picture:
+        async with self._pictures.fetched(
+            fetch.url, fetch.object_key, fetch.width, fetch.height
+        ) as picture:
             facts = picture.facts
             key = picture_key(fetch.user_id, fetch.task_id, fetch.output_index, facts.mime_type)
             small = thumbnail_key(fetch.task_id, fetch.output_index)
@@ -182,9 +184,16 @@ class OutputWorker:
                 raise
             raise Overtaken from None
         if isinstance(ending, KeepOutput):
+            await self._forget_claim(fetch)
             _log.info("output_stored", size_bytes=ending.file.size, **_named(fetch))
         else:
             _log.warning("output_rejected", code=ending.code, **_named(fetch))
+
+    async def _forget_claim(self, fetch: DueFetch) -> None:
+        """What generation had left for us has its own key now; what can't be removed is swept."""
+        if fetch.object_key is not None:
+            with suppress(OSError):
+                await self._objects.delete(fetch.object_key)
 
     def _notice(self, recorded: Sequence[Recorded[Any]], _: object) -> None:
         if any(isinstance(item.event, OutputExpected) for item in recorded):
