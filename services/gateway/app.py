@@ -85,9 +85,13 @@ def limits_of(settings: GatewaySettings, clock: Clock) -> Limits:
     local = MemoryLimits(clock)
     if settings.redis_url is None:
         return local
-    from services.gateway.adapters.redis_limits import RedisLimits  # noqa: PLC0415 - 0.5 s to load
+    from services.gateway.adapters.redis_limits import (  # noqa: PLC0415 - 0.5 s to load
+        PREFIX,
+        RedisLimits,
+    )
 
-    return FallbackLimits(RedisLimits(settings.redis_url, clock), local)
+    shared = RedisLimits(settings.redis_url, clock, prefix=settings.queue_prefix + PREFIX)
+    return FallbackLimits(shared, local)
 
 
 def http_upstreams(settings: GatewaySettings) -> dict[str, HttpUpstream]:

@@ -3,6 +3,7 @@ request is counted for; knows no request."""
 
 from collections.abc import Set as AbstractSet
 from typing import Final
+from uuid import UUID
 
 from kernel.rates import Rate, RateClass
 
@@ -65,7 +66,7 @@ _BY_ADDRESS: Final = frozenset({RateClass.ANONYMOUS, RateClass.AUTH, RateClass.P
 
 
 def counted_for(
-    rate_class: RateClass, key: str | None, user: str | None, address: str
+    rate_class: RateClass, key: UUID | None, user: UUID | None, address: str
 ) -> tuple[RateClass, tuple[str, ...]]:
     """The class in which a request is counted, and for whom: the key (all secrets of it are one),
     else the user, else the address.
@@ -73,12 +74,10 @@ def counted_for(
     Who is not known is anonymous where others have the class `api`. A spec is counted for its user
     and for the address, so that neither many accounts nor many addresses make more of them.
     """
-    by_address = f"address:{address}"
-    if user is None:
-        anonymous = rate_class is RateClass.API
-        return (RateClass.ANONYMOUS if anonymous else rate_class), (by_address,)
-    if rate_class in _BY_ADDRESS:
-        return rate_class, (by_address,)
+    if user is None and rate_class is RateClass.API:
+        rate_class = RateClass.ANONYMOUS
+    if user is None or rate_class in _BY_ADDRESS:
+        return rate_class, (f"address:{address}",)
     if rate_class is RateClass.SPECGEN:
-        return rate_class, (by_address, f"user:{user}")
-    return rate_class, (f"user:{user}" if key is None else f"key:{key}",)
+        return rate_class, (f"address:{address}", f"user:{user.hex}")
+    return rate_class, (f"user:{user.hex}" if key is None else f"key:{key.hex}",)

@@ -30,12 +30,13 @@ def client_address(scope: Scope, headers: RequestHeaders, trusted: Sequence[Netw
 
     A chain that is too long or holds garbage is not believed at all: the peer's address then.
     """
-    peer = _address(scope["client"][0]) if scope.get("client") else None
+    client = scope.get("client")
+    peer = _address(client[0]) if client else None
     if peer is None:
         return ""
     if not trusted or not _is_one_of(peer, trusted):
-        return str(peer)
-    return str(_first_untrusted(headers.all(FORWARDED_FOR), trusted) or peer)
+        return _text(peer)
+    return _text(_first_untrusted(headers.all(FORWARDED_FOR), trusted) or peer)
 
 
 @lru_cache(_REMEMBERED)
@@ -82,6 +83,11 @@ def _address(text: str) -> _Address | None:
     if isinstance(parsed, IPv6Address):
         return parsed.ipv4_mapped or IPv6Address(int(parsed))
     return parsed
+
+
+@lru_cache(_REMEMBERED)
+def _text(address: _Address) -> str:
+    return str(address)
 
 
 def _is_one_of(address: _Address, networks: Sequence[Network]) -> bool:

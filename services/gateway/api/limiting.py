@@ -7,6 +7,7 @@ Reset is when the oldest request leaves the moving window: one more is possible 
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kernel.clock import Clock
@@ -26,6 +27,7 @@ class Counted(NamedTuple):
     refusal: RateLimited | None
 
 
+NO_RATES: Final[Mapping[RateClass, Rate]] = {}
 NOT_COUNTED: Final = Counted((), None)
 
 
@@ -52,31 +54,33 @@ class Limiting:
     def _charges(
         self, rate_class: RateClass, identity: Identity | None, address: str
     ) -> list[Charge]:
-        key = user = None
-        own: Rate | None = None
+        key, user, own = None, None, NO_RATES
         if identity is not None:
-            key = None if identity.key_id is None else identity.key_id.hex
-            user = identity.user_id.hex
+            key, user, own = identity.key_id, identity.user_id, dict(identity.rate_limits)
         counted_class, subjects = counted_for(rate_class, key, user, counted_range(address))
-        if identity is not None and identity.rate_limits:
-            own = dict(identity.rate_limits).get(counted_class)
-        rate = own or self._rates[counted_class]
+        rate = own.get(counted_class) or self._rates[counted_class]
         return [Charge(counted_class, subject, rate) for subject in subjects]
 
 
 def _headers(counts: Sequence[Count], now_s: float) -> tuple[Header, ...]:
     """The one with the least room stands for all: it is the next to refuse."""
-    tightest = min(counts, key=_room) if len(counts) > 1 else counts[0]
-    charge, remaining, resets_at_s = tightest
-    name, rate = charge.rate_class.value, charge.rate
+    charge, remaining, resets_at_s = min(counts, key=_room) if len(counts) > 1 else counts[0]
+    name, limit, policy = _words(charge.rate_class, charge.rate)
     resets_in_s = max(0, math.ceil(resets_at_s - now_s))
     return (
-        (b"x-ratelimit-limit", b"%d" % rate.amount),
+        (b"x-ratelimit-limit", limit),
         (b"x-ratelimit-remaining", b"%d" % remaining),
         (b"x-ratelimit-reset", b"%d" % math.ceil(resets_at_s)),
-        (b"ratelimit-policy", b'"%s";q=%d;w=%d' % (name.encode(), rate.amount, rate.period_s)),
-        (b"ratelimit", b'"%s";r=%d;t=%d' % (name.encode(), remaining, resets_in_s)),
+        (b"ratelimit-policy", policy),
+        (b"ratelimit", b"%s;r=%d;t=%d" % (name, remaining, resets_in_s)),
     )
+
+
+@lru_cache(1_024)
+def _words(rate_class: RateClass, rate: Rate) -> tuple[bytes, bytes, bytes]:
+    """What is always the same: the name of the policy, its amount, the policy."""
+    name = b'"%s"' % rate_class.value.encode("ascii")
+    return name, b"%d" % rate.amount, b"%s;q=%d;w=%d" % (name, rate.amount, rate.period_s)
 
 
 def _room(count: Count) -> tuple[int, float]:
