@@ -200,7 +200,7 @@ def gateway_settings(**given: str) -> GatewaySettings:
 class World:
     """The edge over four services that were written for the test, or what is `elsewhere`."""
 
-    def __init__(self, settings: GatewaySettings | None = None, **elsewhere: ASGIApp) -> None:
+    def __init__(self, settings: GatewaySettings | None = None, /, **elsewhere: ASGIApp) -> None:
         self.clock = FakeClock()
         self.bus = MemoryBus()
         encryption = Encryption(["a master key of tests, and of nothing else"])
