@@ -218,6 +218,7 @@ def _server(endpoint: Endpoint) -> uvicorn.Server:
             lifespan="on",
             timeout_graceful_shutdown=ACCEPT_END_TIMEOUT_S,
             server_header=False,
+            proxy_headers=False,  # it would believe whoever asks from this machine
             date_header=True,
         )
     )

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     queue_prefix: str = Field(
         "", validation_alias="SMARTSPEC_QUEUE_PREFIX", pattern=r"^[a-zA-Z0-9._-]{0,100}$"
     )
-    """Before every name on the broker, so that several systems can share one."""
+    """Before every name on the broker and in Redis, so that several systems can share them."""
     home: Path = Field(Path(".smartspec"), validation_alias="SMARTSPEC_HOME")
     simulator_url: str | None = Field(
         None, validation_alias="SIMULATOR_URL", pattern=r"^https?://[^/\s]+$"

@@ -24,10 +24,11 @@ from kernel.migrations import migrate
 from kernel.service import Platform
 from kernel.sql import Database
 from kernel.testing import FakeClock
-from tests import rabbitmq
+from tests import rabbitmq, redis_server
 from tests.rabbitmq import queue_prefix, rabbitmq_url
+from tests.redis_server import own_redis, redis_prefix, redis_url
 
-__all__ = ["queue_prefix", "rabbitmq_url"]
+__all__ = ["own_redis", "queue_prefix", "rabbitmq_url", "redis_prefix", "redis_url"]
 
 ROOT = Path(__file__).parents[1]
 SERVERS = ("embedded", "local")
@@ -66,6 +67,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[rabbitmq.VARIABLE] = broker
     elif os.environ.get("REQUIRE_SERVICES") == "1":
         raise pytest.UsageError("REQUIRE_SERVICES=1, but no RabbitMQ answers; TEST_RABBITMQ_URL")
+    redis = os.environ.get("TEST_REDIS_URL", redis_server.LOCAL_URL)
+    if asyncio.run(redis_server.answers(redis)):
+        os.environ[redis_server.VARIABLE] = redis
+    elif os.environ.get("REQUIRE_SERVICES") == "1":
+        raise pytest.UsageError("REQUIRE_SERVICES=1, but no Redis answers; TEST_REDIS_URL")
     template = f"smartspec_template_{new_id().hex}"
     for server, dsn in dsns.items():
         asyncio.run(_make_template(dsn, template))
@@ -90,6 +96,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"PostgreSQL {server}: {found}")
     found = "tested" if os.environ.get(rabbitmq.VARIABLE) else "not found"
     terminalreporter.write_line(f"RabbitMQ: {found}")
+    found = "tested" if os.environ.get(redis_server.VARIABLE) else "not found"
+    terminalreporter.write_line(f"Redis: {found}")
 
 
 async def _reachable(dsn: str) -> bool:

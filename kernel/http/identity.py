@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from kernel.clock import Clock
 from kernel.errors import Forbidden, Unauthenticated
+from kernel.rates import Rate, RateClass
 
 HEADER = "x-internal-token"
 ALGORITHM = "HS256"
@@ -25,7 +26,8 @@ _CLAIMS = ["exp", "aud", "sub", "acc", "role"]
 class Identity:
     """`account_id` pays, `user_id` acts; `key_id` is None for a signed-in person.
 
-    `monthly_credit_limit_units` (1/10,000 credit) is the key's own, None when it has none.
+    `monthly_credit_limit_units` (1/10,000 credit) is the key's own, None when it has none;
+    `rate_limits` are the key's own too, and known to the edge alone: no token carries them.
     """
 
     user_id: UUID
@@ -35,6 +37,7 @@ class Identity:
     scopes: frozenset[str]
     key_id: UUID | None = None
     monthly_credit_limit_units: int | None = None
+    rate_limits: tuple[tuple[RateClass, Rate], ...] = ()
 
     def require(self, scope: str) -> None:
         """Raise `Forbidden` without `scope`. A signed-in admin has every one, a key its own."""

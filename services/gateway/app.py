@@ -5,17 +5,22 @@ from collections.abc import Callable, Mapping
 from starlette.types import ASGIApp
 
 from contracts.keys import KeyRevoked
+from kernel.clock import Clock
 from kernel.http.access_tokens import AccessTokens
 from kernel.secrets import Secrets
 from kernel.service import Ground, Service
 from kernel.settings import WrongSettings, read_settings
+from services.gateway.adapters.fallback_limits import FallbackLimits
 from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
+from services.gateway.adapters.limits import Limits
+from services.gateway.adapters.memory_limits import MemoryLimits
 from services.gateway.api.authentication import Authority
 from services.gateway.api.cors import for_origins
 from services.gateway.api.dead_letters import CONSUMERS, DeadLetters
 from services.gateway.api.edge import Edge
+from services.gateway.api.limiting import Limiting
 from services.gateway.api.matching import RouteTable
 from services.gateway.api.pages import Pages
 from services.gateway.api.routes import GATEWAY, ROUTES
@@ -55,19 +60,39 @@ def create_service(
     keys = KeysService(upstreams["keys"], ground.internal_tokens)
     key_ring = KeyRing(keys.resolve, ground.clock)
     ground.bus.listen(KeyRevoked, key_ring.hear, key_ring.forget_all)
+    limits = limits_of(settings, ground.clock)
     edge = Edge(
         table=RouteTable(ROUTES),
         authority=Authority(key_ring, access_tokens, ground.internal_tokens, ground.clock),
         upstreams=upstreams,
         pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
         dead_letters=DeadLetters(upstreams),
+        limiting=Limiting(limits, settings.rate_limits, ground.clock),
+        trusted_proxies=settings.trusted_proxies,
         ready=ready,
     )
     return Service(
         name=GATEWAY,
         app=for_origins(edge, settings.cors_origins),
-        resources=[item for item in upstreams.values() if isinstance(item, HttpUpstream)],
+        resources=[
+            *(item for item in upstreams.values() if isinstance(item, HttpUpstream)),
+            *([limits] if isinstance(limits, FallbackLimits) else []),
+        ],
     )
+
+
+def limits_of(settings: GatewaySettings, clock: Clock) -> Limits:
+    """Shared by all gateways through Redis where there is one, else of this process."""
+    local = MemoryLimits(clock)
+    if settings.redis_url is None:
+        return local
+    from services.gateway.adapters.redis_limits import (  # noqa: PLC0415 - 0.5 s to load
+        PREFIX,
+        RedisLimits,
+    )
+
+    shared = RedisLimits(settings.redis_url, clock, prefix=settings.queue_prefix + PREFIX)
+    return FallbackLimits(shared, local)
 
 
 def http_upstreams(settings: GatewaySettings) -> dict[str, HttpUpstream]:

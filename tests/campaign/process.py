@@ -18,6 +18,8 @@ from typing import Final, Self
 
 import psutil
 
+from tests.rates import PLENTY
+
 REPOSITORY: Final = Path(__file__).parents[2]
 PORTS: Final = range(20_000, 32_000)
 """Below those that systems give to outgoing connections: while the product is down, nobody may
@@ -84,7 +86,12 @@ class Product:
     def __init__(self, home: Path, port: int, settings: Mapping[str, str]) -> None:
         self.home = home
         self.url = f"http://127.0.0.1:{port}"
-        self._settings = {**settings, "SMARTSPEC_HOME": str(home), "PORT": str(port)}
+        self._settings = {
+            "RATE_LIMITS": PLENTY,
+            **settings,
+            "SMARTSPEC_HOME": str(home),
+            "PORT": str(port),
+        }
         self._log = home.with_suffix(".log")
         self._said_before = 0
         self._make: subprocess.Popen[bytes] | None = None

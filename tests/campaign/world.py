@@ -24,6 +24,7 @@ from services import separate
 from services.__main__ import migration_folders
 from tests.campaign.crash_points import Armed
 from tests.campaign.proxy import FaultProxy
+from tests.rates import PLENTY
 
 REPLICAS: Final[Mapping[str, int]] = {"generation": 2, "credits": 2}
 READY_TIMEOUT_S: Final = 120.0
@@ -108,6 +109,7 @@ async def living_world(
                     ],
                     environment={
                         **program.environment,
+                        "RATE_LIMITS": PLENTY,
                         **settings,
                         "CAMPAIGN_FOLDER": str(home),
                         "CAMPAIGN_MUTANT": mutant or "",

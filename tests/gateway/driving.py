@@ -19,10 +19,12 @@ from kernel.http.access_tokens import AccessClaims, AccessTokens
 from kernel.http.api_key_format import api_key_from, key_sha256
 from kernel.links import MediaLinks
 from kernel.service import Platform
+from kernel.settings import read_settings
 from kernel.sql import Database
 from kernel.testing import FakeClock, envelope_of
 from services.gateway.app import create_service
 from services.gateway.settings import GatewaySettings
+from tests.rates import PLENTY
 
 Header = tuple[bytes, bytes]
 SECRET = "a secret of tests, which is long enough"
@@ -190,10 +192,15 @@ class KeysBehind(Behind):
             await respond(send, 200, [], json.dumps(facts).encode())
 
 
+def gateway_settings(**given: str) -> GatewaySettings:
+    """As from the environment; nobody is at a limit unless `RATE_LIMITS` is given."""
+    return read_settings(GatewaySettings, **{"RATE_LIMITS": PLENTY, **given})
+
+
 class World:
     """The edge over four services that were written for the test, or what is `elsewhere`."""
 
-    def __init__(self, **elsewhere: ASGIApp) -> None:
+    def __init__(self, settings: GatewaySettings | None = None, /, **elsewhere: ASGIApp) -> None:
         self.clock = FakeClock()
         self.bus = MemoryBus()
         encryption = Encryption(["a master key of tests, and of nothing else"])
@@ -218,9 +225,12 @@ class World:
             "storage": self.storage,
             **elsewhere,
         }
-        settings = GatewaySettings()
         self.service = create_service(
-            settings, platform, self.access_tokens, upstreams, lambda: self.ready
+            settings or gateway_settings(),
+            platform,
+            self.access_tokens,
+            upstreams,
+            lambda: self.ready,
         )
         assert self.service.app is not None
         self.app = self.service.app

@@ -6,6 +6,14 @@ from tests.gateway.driving import World, bearer
 
 TASKS = "/api/v2/generation/tasks"
 GENERATE = "/api/v2/generation/generate"
+LIMIT_HEADERS = {
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "ratelimit-policy",
+    "ratelimit",
+}
+ADDED = {"x-internal-token", "x-request-id", "traceparent", "x-client-address"}
 
 
 async def test_only_known_headers_reach_a_service(world: World) -> None:
@@ -23,6 +31,8 @@ async def test_only_known_headers_reach_a_service(world: World) -> None:
         "x-forwarded-user": "admin",
         "x-user-id": "admin",
         "x-real-ip": "127.0.0.1",
+        "x-client-address": "127.0.0.1",
+        "x-client-agent": "forged",
         "forwarded": "for=127.0.0.1",
         "cookie": "session=1",
         "connection": "keep-alive",
@@ -33,13 +43,13 @@ async def test_only_known_headers_reach_a_service(world: World) -> None:
     await world.ask("POST", GENERATE, [*passed.items(), *stripped.items(), credential])
     seen = world.generation.headers_seen
     assert {name: seen.get(name) for name in passed} == passed
-    assert set(seen) - set(passed) == {"x-internal-token", "x-request-id", "traceparent"}
+    assert set(seen) - set(passed) == ADDED
     assert world.caller(world.generation).role == "user"
 
 
 async def test_a_forged_identity_is_stripped_from_an_open_route_too(world: World) -> None:
     await world.ask("POST", "/auth/login", [("X-Internal-Token", "forged"), ("X-User-Id", "1")])
-    assert set(world.keys.headers_seen) == {"x-request-id", "x-internal-token", "traceparent"}
+    assert set(world.keys.headers_seen) == ADDED
     assert world.caller(world.keys).role == "anonymous"
 
 
@@ -87,4 +97,4 @@ async def test_headers_of_the_connection_and_inner_ones_stay_inside(
     ]
     answer = await world.ask("GET", TASKS, [signed_in])
     names = {name.decode().lower() for name, _ in answer.headers}
-    assert names == {"content-type", "etag", "x-request-id"}
+    assert names == {"content-type", "etag", "x-request-id", *LIMIT_HEADERS}

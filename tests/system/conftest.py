@@ -1,7 +1,7 @@
 """One product for each way to run it, shared by the tests that do not end it.
 
 memory     one process on its embedded PostgreSQL, the bus in memory
-rabbitmq   one process on a PostgreSQL and a RabbitMQ that were there
+rabbitmq   one process on a PostgreSQL, a RabbitMQ and a Redis that were there
 separate   a process for each service, two for generation and for credits, on the same servers
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 from kernel.clock import random_token
 from kernel.runtime import quiet_port
-from tests import rabbitmq
+from tests import rabbitmq, redis_server
 from tests.system.product import Product, User, fresh_database, new_user, running
 
 MODES = ("memory", "rabbitmq", "separate")
@@ -43,19 +43,23 @@ def prepared(mode: str) -> Iterator[Product]:
 
 @contextlib.contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """Settings for a database and queues on the servers of this machine."""
+    """Settings for a database, queues and limits on the servers of this machine."""
     postgres, broker = os.environ.get("TEST_POSTGRES_LOCAL"), os.environ.get(rabbitmq.VARIABLE)
     if postgres is None or broker is None:
         pytest.skip("no local PostgreSQL, or no RabbitMQ, on this machine")
     prefix = rabbitmq.new_prefix()
     with fresh_database(postgres.split()[0]) as dsn:
-        yield {
+        settings = {
             "DATABASE_URL": dsn,
             "RABBITMQ_URL": broker,
             "SMARTSPEC_QUEUE_PREFIX": prefix,
             "SMARTSPEC_DATABASE_CONNECTIONS_MAX": CONNECTIONS_MAX,
         }
+        redis = os.environ.get(redis_server.VARIABLE)
+        yield settings if redis is None else {**settings, "REDIS_URL": redis}
     asyncio.run(rabbitmq.remove(broker, prefix))
+    if redis is not None:
+        asyncio.run(redis_server.remove(redis, prefix))
 
 
 @pytest.fixture(scope="session", params=MODES)

@@ -22,6 +22,7 @@ import httpx
 import psutil
 
 from kernel.clock import new_id
+from tests.rates import PLENTY
 
 ROOT: Final = Path(__file__).parents[2]
 READY: Final = re.compile(r"^SmartSpec is ready at (\S+)", re.MULTILINE)
@@ -120,6 +121,7 @@ class Product:
             "PYTHONPATH": os.pathsep.join(paths),
             "SMARTSPEC_HOME": str(self.home),
             "PORT": "0",
+            "RATE_LIMITS": PLENTY,
             **self.settings,
         }
 

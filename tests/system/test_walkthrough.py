@@ -22,19 +22,23 @@ def readme_lines() -> str:
     return found[1]
 
 
-@needs_curl
-def test_the_readmes_walk_through_makes_a_picture_for_exactly_its_price(
-    product: Product, tmp_path: Path
-) -> None:
-    walked = subprocess.run(
+def walk(product: Product, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", readme_lines()],
-        cwd=tmp_path,
+        cwd=folder,
         env={**product.environment(), "BASE": product.url, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         timeout=90,
         check=False,
     )
+
+
+@needs_curl
+def test_the_readmes_walk_through_makes_a_picture_for_exactly_its_price(
+    product: Product, tmp_path: Path
+) -> None:
+    walked = walk(product, tmp_path)
     assert walked.returncode == 0, walked.stdout + walked.stderr
     with Image.open(tmp_path / "picture.png") as picture:
         picture.load()

@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import structlog
-from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from starlette.types import ASGIApp
 
 from kernel.context import current_origin
 from kernel.errors import Error, Unavailable
 from kernel.http.identity import HEADER, Identity, InternalTokens
+from kernel.rates import Rate, RateClass
 from services.gateway.adapters.upstream import Answer, call
 from services.gateway.domain import role_of_key
 
@@ -29,7 +31,8 @@ _log = structlog.get_logger(__name__)
 
 
 class KeyFacts(BaseModel):
-    """What keys says of a key; `monthly_credit_limit_units` in 1/10,000 credit."""
+    """What keys says of a key; `monthly_credit_limit_units` in 1/10,000 credit, `rate_limits` as
+    `{"api": "20/minute"}`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -42,6 +45,7 @@ class KeyFacts(BaseModel):
     expires_at: AwareDatetime | None
     monthly_credit_limit_units: NonNegativeInt | None
     active: bool
+    rate_limits: Mapping[str, str] = Field(default_factory=dict)
 
     def identity(self) -> Identity:
         return Identity(
@@ -52,7 +56,16 @@ class KeyFacts(BaseModel):
             scopes=self.scopes,
             key_id=self.key_id,
             monthly_credit_limit_units=self.monthly_credit_limit_units,
+            rate_limits=tuple(self._own_rates()),
         )
+
+    def _own_rates(self) -> Iterator[tuple[RateClass, Rate]]:
+        """One that can't be read is passed over: the class's own rate is in force then."""
+        for name, written in self.rate_limits.items():
+            try:
+                yield RateClass(name), Rate.read(written)
+            except ValueError:
+                _log.warning("key_rate_unreadable", key_id=str(self.key_id))
 
     def alive_at(self, now: datetime) -> bool:
         return self.active and (self.expires_at is None or now < self.expires_at)

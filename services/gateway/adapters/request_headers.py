@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from kernel.errors import Malformed
+from kernel.http.client import AGENT_LENGTH_MAX
 
 Header = tuple[bytes, bytes]
 
@@ -37,7 +38,15 @@ HOP_BY_HOP: Final = frozenset(
 )
 _FORWARDED_PREFIX: Final = b"if-"
 _READ: Final = frozenset(
-    {b"authorization", b"x-api-key", b"content-length", b"x-request-id", b"traceparent"}
+    {
+        b"authorization",
+        b"x-api-key",
+        b"content-length",
+        b"x-request-id",
+        b"traceparent",
+        b"user-agent",
+        b"x-forwarded-for",
+    }
 )
 LENGTH_DIGITS_MAX: Final = 19
 """Of `content-length`: 64 bits, far above any limit."""
@@ -65,6 +74,15 @@ class RequestHeaders:
         """The value of a header that came exactly once."""
         values = self.all(name)
         return values[0].decode("latin-1") if len(values) == 1 else None
+
+    def agent(self) -> str:
+        """What the client calls itself, cut to `AGENT_LENGTH_MAX`, in printable ASCII; "" when it
+        does not say, or says more than one thing."""
+        values = self.all(b"user-agent")
+        if len(values) != 1:
+            return ""
+        cut = values[0][:AGENT_LENGTH_MAX].decode("latin-1")
+        return "".join(letter if " " <= letter <= "~" else "?" for letter in cut).strip()
 
     def content_length(self) -> int | None:
         """Bytes announced. Raises `Malformed` when it is repeated or no number."""

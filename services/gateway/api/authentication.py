@@ -40,17 +40,24 @@ class Authority:
         self._clock = clock
         self._minted: BoundedCache[Identity, bytes] = BoundedCache(MINTED_MAX, MINTED_FOR)
 
-    async def admit(self, route: Route, headers: RequestHeaders) -> bytes:
-        """The internal token for `route`'s service: nobody's where no credential is asked for.
+    async def identify(self, route: Route, headers: RequestHeaders) -> Identity | None:
+        """Who asks; None where no credential is asked for.
 
         Raises:
             Malformed, Unauthenticated: by the credential; see `credentials.extract`.
-            Forbidden: `access_denied`, the scope is missing.
             Unavailable: the credential can't be checked just now.
         """
         if route.auth is Auth.NONE:
+            return None
+        return await self._identify(route.auth, extract(headers))
+
+    def admit(self, route: Route, identity: Identity | None) -> bytes:
+        """The internal token for `route`'s service: nobody's for None.
+
+        Raises `Forbidden`, `access_denied`, when the scope is missing.
+        """
+        if identity is None:
             return self._token(ANONYMOUS)
-        identity = await self._identify(route.auth, extract(headers))
         if route.scope is not None and route.scope not in identity.scopes:
             raise Forbidden(
                 "access_denied",

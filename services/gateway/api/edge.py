@@ -4,7 +4,7 @@ It holds no body and knows no service beyond its name in the table.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,13 +12,17 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kernel.context import Origin
-from kernel.errors import Error, Unavailable
-from kernel.http.identity import HEADER
+from kernel.errors import Error, Unauthenticated, Unavailable
+from kernel.http.client import ADDRESS_HEADER, AGENT_HEADER, Client
+from kernel.http.identity import HEADER, Identity
+from kernel.rates import RateClass
 from kernel.telemetry.requests import ServedRequest
+from services.gateway.adapters.client_address import Network, client_address
 from services.gateway.adapters.request_headers import Header, RequestHeaders
 from services.gateway.api.authentication import Authority
 from services.gateway.api.dead_letters import DeadLetters
 from services.gateway.api.exchange import REQUEST_ID, Exchange, body_too_large
+from services.gateway.api.limiting import Limiting
 from services.gateway.api.matching import RouteTable
 from services.gateway.api.page import Page
 from services.gateway.api.pages import Pages
@@ -30,6 +34,8 @@ from services.gateway.surfaces import surface_of
 from services.gateway.surfaces.translation import Asked, Ended, Translation
 
 INTERNAL_TOKEN: Final = HEADER.encode("ascii")
+CLIENT_ADDRESS: Final = ADDRESS_HEADER.encode("ascii")
+CLIENT_AGENT: Final = AGENT_HEADER.encode("ascii")
 LOGGED_PATH_MAX: Final = 200
 ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz"})
 GOING_AWAY: Final = 1001
@@ -52,6 +58,8 @@ class Edge:
     upstreams: Mapping[str, ASGIApp]
     pages: Pages
     dead_letters: DeadLetters
+    limiting: Limiting
+    trusted_proxies: Sequence[Network]
     ready: Callable[[], bool]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,19 +118,48 @@ class Edge:
             raise Unavailable("not_ready", "Starting or ending; ask again.", retry_after_s=1)
         route = self.table.find(scope["method"], path)
         request.route = route.path
-        token = await self.authority.admit(route, headers)
+        address = client_address(scope, headers, self.trusted_proxies)
+        identity = await self._counted(route, headers, address, exchange)
+        token = self.authority.admit(route, identity)
         if route.service == GATEWAY:
             await exchange.answer(*await self._own(scope, path, token))
             return
         exchange.body_bytes_max = route.body_bytes_max
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
-        sent_on = _headers_sent_on(headers.forwarded, request.origin, token)
+        client = Client(address, headers.agent())
+        sent_on = _headers_sent_on(headers.forwarded, request.origin, token, client)
         native = _scope_sent_on(scope, path, sent_on)
         if route.translation is not None:
             await self._translate(route.service, route.translation, native, exchange)
         else:
             await self._forward(route, native, exchange)
+
+    async def _counted(
+        self, route: Route, headers: RequestHeaders, address: str, exchange: Exchange
+    ) -> Identity | None:
+        """Who asks, after the request was counted. A credential that is not good is counted for
+        the address, so that guessing is no faster than asking without one."""
+        try:
+            identity = await self.authority.identify(route, headers)
+        except Unauthenticated:
+            await self._count(RateClass.ANONYMOUS, None, address, exchange)
+            raise
+        await self._count(route.limit, identity, address, exchange)
+        return identity
+
+    async def _count(
+        self,
+        limit: RateClass | None,
+        identity: Identity | None,
+        address: str,
+        exchange: Exchange,
+    ) -> None:
+        """Raises `RateLimited`."""
+        counted = await self.limiting.count(limit, identity, address)
+        exchange.limit_headers = counted.headers
+        if counted.refusal is not None:
+            raise counted.refusal
 
     async def _own(self, scope: Scope, path: str, token: bytes) -> Page:
         if path.startswith(DEAD_LETTERS_PATH):
@@ -177,12 +214,16 @@ def _raw_path(scope: Scope) -> bytes:
 
 
 def _headers_sent_on(
-    forwarded: list[Header], origin: Origin, internal_token: bytes
+    forwarded: list[Header], origin: Origin, internal_token: bytes, client: Client
 ) -> list[Header]:
     forwarded.append((REQUEST_ID, origin.correlation_id.encode("ascii")))
     if origin.traceparent is not None:
         forwarded.append((b"traceparent", origin.traceparent.encode("ascii")))
     forwarded.append((INTERNAL_TOKEN, internal_token))
+    if client.address:
+        forwarded.append((CLIENT_ADDRESS, client.address.encode("ascii")))
+    if client.agent:
+        forwarded.append((CLIENT_AGENT, client.agent.encode("ascii")))
     return forwarded
 
 

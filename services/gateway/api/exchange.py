@@ -39,7 +39,10 @@ _GONE: Final[Message] = {"type": "http.disconnect"}
 
 
 class Exchange:
-    """`receive` and `send` are what a service is given; `status` is what the client got."""
+    """`receive` and `send` are what a service is given; `status` is what the client got.
+
+    `limit_headers` are on every answer, an error's too.
+    """
 
     __slots__ = (
         "_disconnected",
@@ -52,6 +55,7 @@ class Exchange:
         "_send",
         "_too_large",
         "body_bytes_max",
+        "limit_headers",
         "status",
         "surface",
     )
@@ -69,6 +73,7 @@ class Exchange:
         self.body_bytes_max = 0
         self.status: int | None = None
         self.surface: Surface = NATIVE
+        self.limit_headers: tuple[Header, ...] = ()
 
     @property
     def cut_short(self) -> bool:
@@ -155,6 +160,7 @@ class Exchange:
     async def _start(self, status: int, headers: Iterable[Header]) -> None:
         kept = [header for header in headers if header[0].lower() not in _DROPPED]
         kept.append(self._request_id)
+        kept.extend(self.limit_headers)
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": kept})
 

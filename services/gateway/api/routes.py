@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from kernel.rates import RateClass
 from services.gateway.surfaces import nanobanana, nanobanana_images
 from services.gateway.surfaces.translation import Translation
 
@@ -28,6 +29,8 @@ class Route:
     """`path` is a template: `{name}` is one segment, `{name:path}` the rest (one at least).
 
     With a `translation` the service is asked in its native words.
+    `limit` is the class in which requests are counted, None for no limit; see
+    `domain.counted_for`.
     """
 
     method: str
@@ -38,13 +41,14 @@ class Route:
     scope: str | None = None
     body_bytes_max: int = JSON_BODY_BYTES_MAX
     translation: Translation | None = None
+    limit: RateClass | None = RateClass.API
 
 
 _V2: Final = "/api/v2/generation"
 
 KEYS: Final = (
-    Route("POST", "/auth/register", "keys", "Register a user", Auth.NONE),
-    Route("POST", "/auth/login", "keys", "Sign in", Auth.NONE),
+    Route("POST", "/auth/register", "keys", "Register a user", Auth.NONE, limit=RateClass.AUTH),
+    Route("POST", "/auth/login", "keys", "Sign in", Auth.NONE, limit=RateClass.AUTH),
     Route("GET", "/auth/me", "keys", "The signed-in user", Auth.JWT),
     Route("POST", "/api/keys", "keys", "Create an API key", scope="keys:write"),
     Route("GET", "/api/keys", "keys", "List API keys", scope="keys:read"),
@@ -58,9 +62,18 @@ NANOBANANA: Final = (
         "keys",
         "Register a user and sign in",
         Auth.NONE,
+        limit=RateClass.AUTH,
         translation=nanobanana.REGISTER,
     ),
-    Route("POST", "/v1/auth/login", "keys", "Sign in", Auth.NONE, translation=nanobanana.LOG_IN),
+    Route(
+        "POST",
+        "/v1/auth/login",
+        "keys",
+        "Sign in",
+        Auth.NONE,
+        limit=RateClass.AUTH,
+        translation=nanobanana.LOG_IN,
+    ),
     Route(
         "POST",
         "/v1/keys",
@@ -85,11 +98,19 @@ NANOBANANA: Final = (
         "Generate an image and answer with it",
         Auth.KEY,
         "generation:create",
+        limit=RateClass.GENERATION,
         translation=nanobanana_images.GENERATE,
     ),
 )
 GENERATION: Final = (
-    Route("POST", f"{_V2}/generate", "generation", "Create a task", scope="generation:create"),
+    Route(
+        "POST",
+        f"{_V2}/generate",
+        "generation",
+        "Create a task",
+        scope="generation:create",
+        limit=RateClass.GENERATION,
+    ),
     Route("GET", f"{_V2}/tasks", "generation", "List tasks", scope="generation:read"),
     Route("GET", f"{_V2}/tasks/{{task_id}}", "generation", "One task", scope="generation:read"),
     Route(
@@ -122,8 +143,22 @@ CREDITS: Final = (
 )
 # A signed link is its own credential: storage checks it.
 STORAGE: Final = (
-    Route("GET", "/media/{key:path}", "storage", "Open a signed link", Auth.NONE),
-    Route("HEAD", "/media/{key:path}", "storage", "Look at a signed link", Auth.NONE),
+    Route(
+        "GET",
+        "/media/{key:path}",
+        "storage",
+        "Open a signed link",
+        Auth.NONE,
+        limit=RateClass.DOWNLOAD,
+    ),
+    Route(
+        "HEAD",
+        "/media/{key:path}",
+        "storage",
+        "Look at a signed link",
+        Auth.NONE,
+        limit=RateClass.DOWNLOAD,
+    ),
 )
 DEAD_LETTERS_PATH: Final = "/api/admin/dead-letters"
 ADMIN: Final = (
@@ -138,10 +173,17 @@ ADMIN: Final = (
     ),
 )
 OWN: Final = (
-    Route("GET", "/livez", GATEWAY, "The process answers", Auth.NONE),
-    Route("GET", "/readyz", GATEWAY, "Requests are taken", Auth.NONE),
-    Route("GET", "/openapi.json", GATEWAY, "This document", Auth.NONE),
-    Route("GET", "/asyncapi.json", GATEWAY, "What services tell each other", Auth.NONE),
-    Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE),
+    Route("GET", "/livez", GATEWAY, "The process answers", Auth.NONE, limit=None),
+    Route("GET", "/readyz", GATEWAY, "Requests are taken", Auth.NONE, limit=None),
+    Route("GET", "/openapi.json", GATEWAY, "This document", Auth.NONE, limit=RateClass.PAGE),
+    Route(
+        "GET",
+        "/asyncapi.json",
+        GATEWAY,
+        "What services tell each other",
+        Auth.NONE,
+        limit=RateClass.PAGE,
+    ),
+    Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE, limit=RateClass.PAGE),
 )
 ROUTES: Final = (*KEYS, *NANOBANANA, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)
