@@ -69,7 +69,14 @@ def create_service(
     require_proof = require_proof or (_no_proof if settings.mfa_policy == "off" else _refuse)
     routers = [
         account_routes(database, users, access_tokens),
-        *_key_routers(settings, store, usage, audit, idempotency, require_proof),
+        *_key_routers(
+            settings,
+            store,
+            usage=usage,
+            audit=audit,
+            idempotency=idempotency,
+            require_proof=require_proof,
+        ),
         resolve_routes(database, clock),
     ]
     return Service(
@@ -87,14 +94,24 @@ def create_service(
 def _key_routers(
     settings: KeysSettings,
     store: EventStore,
+    *,
     usage: KeyUsage,
     audit: AuditTrail,
     idempotency: Idempotency,
     require_proof: RequireProof,
 ) -> list[APIRouter]:
     views = KeyViews(store.database, usage, store.clock)
-    creation = KeyCreation(store, views, audit, idempotency, settings.rates_of_keys)
-    changes = KeyChanges(store, views, usage, audit, idempotency, require_proof)
+    creation = KeyCreation(
+        store, views=views, audit=audit, idempotency=idempotency, rates=settings.rates_of_keys
+    )
+    changes = KeyChanges(
+        store,
+        views=views,
+        usage=usage,
+        audit=audit,
+        idempotency=idempotency,
+        require_proof=require_proof,
+    )
     return [
         api_key_routes(creation, changes, views, audit),
         admin_key_routes(store.database, changes, views, audit),

@@ -63,6 +63,7 @@ class KeyCreation:
     def __init__(
         self,
         store: EventStore,
+        *,
         views: KeyViews,
         audit: AuditTrail,
         idempotency: Idempotency,
@@ -196,6 +197,7 @@ def api_key_routes(
 
     @router.post("/{key_id}/rotate", response_model=RotatedKeyAnswer)
     async def rotate_key(
+        *,
         caller: Caller,
         client: FromClient,
         request: Request,
@@ -212,7 +214,9 @@ def api_key_routes(
             _require_signed_in(caller)
             idempotent = await idempotency_key(request, str(caller.user_id))
             asked = RotateKeyRequest() if body is None else body
-            return await changes.rotate(caller, inner, asked, proof, attempt, idempotent)
+            return await changes.rotate(
+                caller, inner, asked, proof=proof, attempt=attempt, idempotent=idempotent
+            )
 
     @router.post("/{key_id}/revoke")
     async def revoke_key(

@@ -42,6 +42,7 @@ class KeyChanges:
     def __init__(
         self,
         store: EventStore,
+        *,
         views: KeyViews,
         usage: KeyUsage,
         audit: AuditTrail,
@@ -60,6 +61,7 @@ class KeyChanges:
         caller: Identity,
         key_id: UUID,
         body: RotateKeyRequest,
+        *,
         proof: str | None,
         attempt: Attempt,
         idempotent: IdempotentAttempt | None,
