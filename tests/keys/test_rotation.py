@@ -10,10 +10,11 @@ import pytest
 from kernel.errors import Forbidden
 from kernel.http import Identity
 from kernel.http.access_tokens import AccessTokens
-from kernel.http.api_key_format import key_sha256, well_formed
+from kernel.http.api_key_format import well_formed
 from kernel.service import Platform
 from kernel.testing import FakeClock
-from tests.keys.conftest import GATEWAY, Keys, Person, serving
+from tests.keys.conftest import Keys, Person, serving
+from tests.keys.watching import entries, facts
 
 LIFE: dict[str, Any] = {
     "scopes": ["generation:read", "keys:write"],
@@ -38,25 +39,6 @@ async def rotate(
 ) -> httpx.Response:
     path = f"/api/keys/{key_id}/rotate"
     return await keys.call("POST", path, person.identity, body, **headers)
-
-
-async def facts(keys: Keys, api_key: str) -> dict[str, Any] | None:
-    """What the gateway is told of a secret."""
-    body = {"key_sha256": key_sha256(api_key)}
-    answer = await keys.call("POST", "/internal/keys/resolve", GATEWAY, body)
-    assert answer.status_code in {200, 404}
-    return dict(answer.json()) if answer.status_code == 200 else None
-
-
-async def entries(keys: Keys, action: str) -> list[tuple[str, str]]:
-    """The audit entries of an action: of which key, and with which outcome."""
-    async with keys.platform.database.connection() as connection:
-        rows = await connection.fetch(
-            "SELECT key_id, outcome FROM keys_read.key_audit_logs WHERE action = $1"
-            " ORDER BY user_id, sequence",
-            action,
-        )
-    return [(f"key_{row['key_id'].hex}" if row["key_id"] else "", row["outcome"]) for row in rows]
 
 
 async def test_shows_the_new_secret_once_and_says_until_when_the_old_one_works(

@@ -20,8 +20,7 @@ REQUESTS_MAX = 1_000_000_000
 def _storable(text: str) -> str:
     """A client writes its agent as it likes; one odd character must not lose everybody's uses."""
     return "".join(
-        "\ufffd" if unicodedata.category(character) in {"Cc", "Cs"} else character
-        for character in text
+        "\ufffd" if unicodedata.category(character) == "Cc" else character for character in text
     )
 
 
