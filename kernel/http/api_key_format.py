@@ -12,7 +12,10 @@ from typing import Final
 PREFIX: Final = "sk_live_"
 SECRET_BYTES: Final = 32
 DISPLAYED_LENGTH: Final = len(PREFIX) + 4
-"""What lists show of a key: 4 of its 43 secret characters."""
+"""What lists show of a key of either form: 4 of its secret characters."""
+
+UNCHECKED_PREFIX: Final = "nb_live_"
+UNCHECKED_SECRET_BYTES: Final = 16
 
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH: Final = 43
@@ -27,6 +30,13 @@ def api_key_from(secret: bytes) -> str:
         raise ValueError(f"an API key is made of {SECRET_BYTES} random bytes")
     unchecked = PREFIX + _base62(int.from_bytes(secret), _SECRET_LENGTH)
     return unchecked + _checksum(unchecked)
+
+
+def unchecked_api_key_from(secret: bytes) -> str:
+    """The same for seed 004's clients. Raises ValueError unless `UNCHECKED_SECRET_BYTES` long."""
+    if len(secret) != UNCHECKED_SECRET_BYTES:
+        raise ValueError(f"such a key is made of {UNCHECKED_SECRET_BYTES} random bytes")
+    return UNCHECKED_PREFIX + secret.hex()
 
 
 def well_formed(key: str) -> bool:

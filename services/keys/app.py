@@ -3,17 +3,30 @@
 from functools import partial
 from uuid import UUID
 
-from kernel.errors import Rejected
+from fastapi import APIRouter
+
+from kernel.errors import Forbidden, Rejected
 from kernel.event_store import EventStore
-from kernel.http import Idempotency, create_app
+from kernel.http import Idempotency, Identity, create_app
 from kernel.http.access_tokens import AccessTokens
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
-from services.keys.adapters import Passwords, Users
-from services.keys.api import account_routes, api_key_routes, resolve_routes
+from kernel.unit import Unit
+from services.keys.adapters import AuditTrail, KeyUsage, Passwords, Users
+from services.keys.api import (
+    KeyChanges,
+    KeyCreation,
+    KeyViews,
+    RequireProof,
+    account_routes,
+    admin_key_routes,
+    api_key_routes,
+    key_use_routes,
+    resolve_routes,
+)
 from services.keys.domain import AGGREGATES, Role
 from services.keys.outbox import announce
 from services.keys.read_model import READ_MODEL, project
@@ -40,8 +53,10 @@ def create_service(
     platform: Platform,
     access_tokens: AccessTokens,
     passwords: Passwords | None = None,
+    require_proof: RequireProof | None = None,
 ) -> Service:
-    """`passwords` replaces the argon2 parameters of production, for tests."""
+    """`passwords` replaces the argon2 parameters of production, and `require_proof` the check of a
+    second factor, for tests."""
     database, clock = platform.database, platform.clock
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=clock, announce=announce, project=project
@@ -49,9 +64,19 @@ def create_service(
     passwords = passwords or Passwords(settings.password_hashes_at_once_max)
     users = Users(store, platform.encryption, passwords)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
+    audit = AuditTrail(store, platform.encryption)
+    usage = KeyUsage(database, clock)
+    require_proof = require_proof or (_no_proof if settings.mfa_policy == "off" else _refuse)
     routers = [
         account_routes(database, users, access_tokens),
-        api_key_routes(store, idempotency, clock),
+        *_key_routers(
+            settings,
+            store,
+            usage=usage,
+            audit=audit,
+            idempotency=idempotency,
+            require_proof=require_proof,
+        ),
         resolve_routes(database, clock),
     ]
     return Service(
@@ -62,8 +87,44 @@ def create_service(
         store=store,
         read_model=READ_MODEL,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(idempotency.run,),
+        workers=(idempotency.run, usage.run),
     )
+
+
+def _key_routers(
+    settings: KeysSettings,
+    store: EventStore,
+    *,
+    usage: KeyUsage,
+    audit: AuditTrail,
+    idempotency: Idempotency,
+    require_proof: RequireProof,
+) -> list[APIRouter]:
+    views = KeyViews(store.database, usage, store.clock)
+    creation = KeyCreation(
+        store, views=views, audit=audit, idempotency=idempotency, rates=settings.rates_of_keys
+    )
+    changes = KeyChanges(
+        store,
+        views=views,
+        usage=usage,
+        audit=audit,
+        idempotency=idempotency,
+        require_proof=require_proof,
+    )
+    return [
+        api_key_routes(creation, changes, views, audit),
+        admin_key_routes(store.database, changes, views, audit),
+        key_use_routes(usage),
+    ]
+
+
+async def _no_proof(_: Unit, __: Identity, ___: str | None, ____: str, _____: UUID) -> None:
+    """By policy."""
+
+
+async def _refuse(_: Unit, __: Identity, ___: str | None, ____: str, _____: UUID) -> None:
+    raise Forbidden("mfa_required", "This takes a second factor, which can't be set up yet.")
 
 
 async def ensure_admin(service: Service, platform: Platform, email: str, password: str) -> UUID:

@@ -5,7 +5,15 @@ from typing import assert_never
 from contracts import keys as public
 from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
-from services.keys.domain import AuditRecorded, Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import (
+    AuditRecorded,
+    Event,
+    KeyCreated,
+    KeyDeleted,
+    KeyRevoked,
+    KeyRotated,
+    UserRegistered,
+)
 
 
 def announce(recorded: Recorded[Event]) -> PublicEvent | None:
@@ -29,9 +37,21 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
                 expires_at=event.expires_at,
                 created_at=event.created_at,
             )
+        case KeyRotated():
+            return public.KeyRotated(
+                key_id=event.key_id,
+                user_id=event.user_id,
+                key_version=event.version,
+                previous_valid_until=event.previous_valid_until,
+                rotated_at=event.rotated_at,
+            )
         case KeyRevoked():
             return public.KeyRevoked(
                 key_id=event.key_id, user_id=event.user_id, revoked_at=event.revoked_at
+            )
+        case KeyDeleted():
+            return public.KeyDeleted(
+                key_id=event.key_id, user_id=event.user_id, deleted_at=event.deleted_at
             )
         case AuditRecorded():
             return None

@@ -1,8 +1,25 @@
 """What keys reads from the environment; it knows no secret but by the kernel's settings."""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from kernel.http.access_tokens import AccessTokenSettings
+from kernel.rates import Rate, RateClass, read_rates
+
+RATES: Final = {
+    RateClass.API: Rate(100, 60),
+    RateClass.GENERATION: Rate(10, 60),
+    RateClass.UPLOAD: Rate(10, 60),
+    RateClass.DOWNLOAD: Rate(100, 60),
+}
+"""The classes of routes for which a key may have a rate of its own, and what everybody has."""
+
+
+def _rates(value: object) -> object:
+    return read_rates(value) if isinstance(value, str) else value
 
 
 class KeysSettings(AccessTokenSettings):
@@ -10,3 +27,15 @@ class KeysSettings(AccessTokenSettings):
         4, validation_alias="PASSWORD_HASHES_AT_ONCE_MAX", ge=1, le=64
     )
     """Each takes 64 MiB and a few threads while it runs."""
+    rate_limits: Annotated[Mapping[RateClass, Rate], NoDecode, BeforeValidator(_rates)] = Field(
+        default_factory=dict, validation_alias="RATE_LIMITS"
+    )
+    """The gateway keeps them; here they are what no key's own rate may exceed."""
+    mfa_policy: Literal["required", "enrolled", "off"] = Field(
+        "required", validation_alias="KEYS_MFA_POLICY"
+    )
+
+    @property
+    def rates_of_keys(self) -> Mapping[str, Rate]:
+        """By class, as far as keys may have rates of their own."""
+        return {kind.value: self.rate_limits.get(kind, rate) for kind, rate in RATES.items()}

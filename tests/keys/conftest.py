@@ -1,5 +1,6 @@
 """Keys on a fresh database, asked as the gateway asks it; passwords at argon2's lowest cost."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,7 @@ from kernel.identifiers import parsed
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from services.keys.adapters import Passwords
+from services.keys.api import RequireProof
 from services.keys.app import create_service
 from services.keys.domain import Scope
 from services.keys.settings import KeysSettings
@@ -100,10 +102,17 @@ def access_tokens(platform: Platform) -> AccessTokens:
     )
 
 
-@pytest.fixture
-async def keys(platform: Platform, access_tokens: AccessTokens) -> AsyncIterator[Keys]:
+@contextlib.asynccontextmanager
+async def serving(
+    platform: Platform,
+    access_tokens: AccessTokens,
+    settings: KeysSettings | None = None,
+    require_proof: RequireProof | None = None,
+) -> AsyncIterator[Keys]:
     cheap = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    service = create_service(KeysSettings(), platform, access_tokens, cheap)
+    service = create_service(
+        settings or KeysSettings(), platform, access_tokens, cheap, require_proof
+    )
     assert service.read_model is not None
     assert service.app is not None
     async with platform.database.connection() as connection:
@@ -111,3 +120,20 @@ async def keys(platform: Platform, access_tokens: AccessTokens) -> AsyncIterator
     transport = httpx.ASGITransport(service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://keys") as client:
         yield Keys(service, platform, client, access_tokens)
+
+
+@pytest.fixture
+async def keys(platform: Platform, access_tokens: AccessTokens) -> AsyncIterator[Keys]:
+    async with serving(platform, access_tokens) as keys:
+        yield keys
+
+
+async def no_proof_needed(_: object, __: object, ___: object, ____: object, _____: object) -> None:
+    """In place of a second factor."""
+
+
+@pytest.fixture
+async def trusting_keys(platform: Platform, access_tokens: AccessTokens) -> AsyncIterator[Keys]:
+    """Keys that rotates and deletes without a second factor."""
+    async with serving(platform, access_tokens, require_proof=no_proof_needed) as keys:
+        yield keys

@@ -30,6 +30,9 @@ async def test_creates_a_key_in_the_seeds_shape(keys: Keys, clock: FakeClock) ->
         "created_at": z(clock.now()),
         "expires_at": z(clock.now() + timedelta(days=365)),
         "monthly_credit_limit": None,
+        "version": 1,
+        "allowed_ips": [],
+        "rate_limits": {},
     }
     assert well_formed(api_key)
     assert len(key_id) == len("key_") + 32
@@ -79,7 +82,33 @@ WRONG: list[tuple[str, object]] = [
     ("monthly_credit_limit", True),
     ("monthly_credit_limit", "1"),
     ("monthly_credit_limit", []),
+    ("allowed_ips", None),
+    ("allowed_ips", "192.0.2.1"),
+    ("allowed_ips", [7]),
+    ("allowed_ips", ["192.0.2.1"] * 51),
+    ("rate_limits", None),
+    ("rate_limits", "10/minute"),
+    ("format", "sk_test"),
+    ("format", None),
+    ("user_id", "user_1"),
+    ("key_sha256", "ab" * 32),
     ("owner", "me"),
+]
+WRONG_WITHIN: list[tuple[str, str, object]] = [
+    ("scopes.1", "scopes", ["keys:read", "admin"]),
+    ("allowed_ips.1", "allowed_ips", ["192.0.2.1", "here"]),
+    ("allowed_ips.0", "allowed_ips", ["192.0.2.1/33"]),
+    ("allowed_ips.0", "allowed_ips", ["192.0.2.1/24"]),
+    ("allowed_ips.0", "allowed_ips", ["fe80::1%eth0"]),
+    ("allowed_ips.0", "allowed_ips", [""]),
+    ("allowed_ips.0", "allowed_ips", ["1" * 65]),
+    ("rate_limits.api", "rate_limits", {"api": "10"}),
+    ("rate_limits.api", "rate_limits", {"api": "0/minute"}),
+    ("rate_limits.api", "rate_limits", {"api": "-1/minute"}),
+    ("rate_limits.api", "rate_limits", {"api": "10/fortnight"}),
+    ("rate_limits.api", "rate_limits", {"api": 10}),
+    ("rate_limits.upload", "rate_limits", {"upload": "1/" + "0" * 40 + "minute"}),
+    ("rate_limits.rotation", "rate_limits", {"rotation": "1/hour"}),
 ]
 
 
@@ -89,6 +118,15 @@ async def test_names_the_field_that_is_wrong_and_creates_nothing(keys: Keys) -> 
         answer = await keys.call("POST", "/api/keys", person.identity, {**CREATE, field: value})
         assert answer.status_code == 422, (field, value)
         assert answer.json()["details"]["fields"][0]["field"].split(".")[0] == field, value
+    assert await keys.count("keys_read.api_keys_v2") == 0
+
+
+async def test_names_the_entry_that_is_wrong(keys: Keys) -> None:
+    person = await keys.register()
+    for named, field, value in WRONG_WITHIN:
+        answer = await keys.call("POST", "/api/keys", person.identity, {**CREATE, field: value})
+        assert answer.status_code == 422, (field, value)
+        assert answer.json()["details"]["fields"][0]["field"] == named, value
     assert await keys.count("keys_read.api_keys_v2") == 0
 
 
@@ -272,7 +310,14 @@ async def test_shows_a_key_without_secret_or_hash(keys: Keys) -> None:
     api_key = created.pop("api_key")
     assert answer.json() == {
         "success": True,
-        "key": {**created, "is_active": True, "revoked_at": None},
+        "key": {
+            **created,
+            "is_active": True,
+            "status": "active",
+            "revoked_at": None,
+            "last_used_at": None,
+            "rotation": None,
+        },
     }
     assert api_key not in answer.text
 
@@ -283,6 +328,7 @@ async def test_shows_an_expired_key_as_inactive(keys: Keys, clock: FakeClock) ->
     clock.turn(timedelta(days=1))
     answer = await keys.call("GET", f"/api/keys/{created['id']}", person.identity)
     assert answer.json()["key"]["is_active"] is False
+    assert answer.json()["key"]["status"] == "expired"
 
 
 async def test_revokes_a_key_for_ever(keys: Keys, clock: FakeClock) -> None:
@@ -297,6 +343,7 @@ async def test_revokes_a_key_for_ever(keys: Keys, clock: FakeClock) -> None:
     assert first.json() == again.json()
     assert first.json()["success"] is True
     assert first.json()["key"]["is_active"] is False
+    assert first.json()["key"]["status"] == "revoked"
     assert first.json()["key"]["revoked_at"] == revoked_at
     assert await keys.count("keys.events WHERE type = 'KeyRevoked'") == 1
 

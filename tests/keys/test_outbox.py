@@ -11,7 +11,14 @@ from contracts.envelope import PublicEvent
 from kernel.clock import new_id
 from kernel.context import Origin
 from kernel.unit import Recorded
-from services.keys.domain import Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import (
+    Event,
+    KeyCreated,
+    KeyDeleted,
+    KeyRevoked,
+    KeyRotated,
+    UserRegistered,
+)
 from services.keys.outbox import announce
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,6 +36,7 @@ CREATED = KeyCreated(
     created_by_key_id=None,
     created_at=NOW,
 )
+ROTATED = KeyRotated(KEY_ID, USER_ID, 2, "cd" * 32, "sk_live_5678", NOW, NOW)
 
 
 def said(event: Event) -> PublicEvent | None:
@@ -61,6 +69,20 @@ def said(event: Event) -> PublicEvent | None:
             ),
         ),
         (
+            ROTATED,
+            public.KeyRotated(
+                key_id=KEY_ID,
+                user_id=USER_ID,
+                key_version=2,
+                previous_valid_until=NOW,
+                rotated_at=NOW,
+            ),
+        ),
+        (
+            KeyDeleted(KEY_ID, USER_ID, NOW),
+            public.KeyDeleted(key_id=KEY_ID, user_id=USER_ID, deleted_at=NOW),
+        ),
+        (
             KeyRevoked(KEY_ID, USER_ID, NOW),
             public.KeyRevoked(key_id=KEY_ID, user_id=USER_ID, revoked_at=NOW),
         ),
@@ -74,5 +96,12 @@ def test_says_each_event_in_public_words(event: Event, expected: PublicEvent) ->
 @pytest.mark.parametrize("secret", [CREATED.key_sha256, CREATED.prefix, CREATED.name])
 def test_tells_neither_hash_nor_prefix_nor_name_of_a_key(secret: str) -> None:
     event = said(CREATED)
+    assert event is not None
+    assert secret not in event.model_dump_json()
+
+
+@pytest.mark.parametrize("secret", [ROTATED.key_sha256, ROTATED.prefix])
+def test_tells_neither_hash_nor_prefix_of_a_new_secret(secret: str) -> None:
+    event = said(ROTATED)
     assert event is not None
     assert secret not in event.model_dump_json()

@@ -25,6 +25,10 @@ async def test_tells_the_gateway_what_a_key_stands_for(keys: Keys, clock: FakeCl
         "scopes": ["keys:read"],
         "expires_at": created["expires_at"],
         "monthly_credit_limit_units": None,
+        "version": 1,
+        "valid_until": None,
+        "allowed_ips": [],
+        "rate_limits": {},
         "active": True,
     }
 

@@ -53,7 +53,16 @@ KEYS: Final = (
     Route("POST", "/api/keys", "keys", "Create an API key", scope="keys:write"),
     Route("GET", "/api/keys", "keys", "List API keys", scope="keys:read"),
     Route("GET", "/api/keys/{key_id}", "keys", "One API key", scope="keys:read"),
+    Route(
+        "POST",
+        "/api/keys/{key_id}/rotate",
+        "keys",
+        "Give an API key a new secret",
+        Auth.JWT,
+        "keys:write",
+    ),
     Route("POST", "/api/keys/{key_id}/revoke", "keys", "Revoke an API key", scope="keys:write"),
+    Route("DELETE", "/api/keys/{key_id}", "keys", "Delete an API key", Auth.JWT, "keys:write"),
 )
 NANOBANANA: Final = (
     Route(
@@ -161,7 +170,17 @@ STORAGE: Final = (
     ),
 )
 DEAD_LETTERS_PATH: Final = "/api/admin/dead-letters"
+_USERS: Final = "/api/admin/users"
 ADMIN: Final = (
+    Route("GET", f"{_USERS}/{{user_id}}/keys", "keys", "A user's API keys", Auth.JWT, "admin"),
+    Route(
+        "POST",
+        f"{_USERS}/{{user_id}}/keys/{{key_id}}/revoke",
+        "keys",
+        "Revoke a user's API key",
+        Auth.JWT,
+        "admin",
+    ),
     Route("GET", DEAD_LETTERS_PATH, GATEWAY, "List parked messages", Auth.JWT, "admin"),
     Route(
         "POST",

@@ -1,7 +1,9 @@
-"""Other I/O of keys: password hashing in threads, the records of its users, the audit trail."""
+"""Other I/O of keys: password hashing in threads, the records of its users and of who used which
+key, the audit trail."""
 
 from services.keys.adapters.audit_trail import Attempt, AuditTrail
+from services.keys.adapters.key_usage import KeyUsage, Use
 from services.keys.adapters.passwords import Passwords
 from services.keys.adapters.users import Users
 
-__all__ = ["Attempt", "AuditTrail", "Passwords", "Users"]
+__all__ = ["Attempt", "AuditTrail", "KeyUsage", "Passwords", "Use", "Users"]

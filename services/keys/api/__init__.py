@@ -1,7 +1,21 @@
 """HTTP in: accounts and sign-in, API keys, and what the gateway alone asks."""
 
 from services.keys.api.accounts import account_routes
-from services.keys.api.api_keys import api_key_routes
+from services.keys.api.admin_keys import admin_key_routes
+from services.keys.api.api_keys import KeyCreation, api_key_routes
+from services.keys.api.key_changes import KeyChanges, RequireProof
+from services.keys.api.key_uses import key_use_routes
+from services.keys.api.key_views import KeyViews
 from services.keys.api.resolve import resolve_routes
 
-__all__ = ["account_routes", "api_key_routes", "resolve_routes"]
+__all__ = [
+    "KeyChanges",
+    "KeyCreation",
+    "KeyViews",
+    "RequireProof",
+    "account_routes",
+    "admin_key_routes",
+    "api_key_routes",
+    "key_use_routes",
+    "resolve_routes",
+]

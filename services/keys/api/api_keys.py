@@ -1,183 +1,127 @@
 """HTTP in: `/api/keys`; a key is shown once, when it is made, and never again."""
 
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-import asyncpg
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from kernel.clock import Clock, new_id, random_token
+from kernel.clock import new_id
 from kernel.errors import Forbidden, Invalid
 from kernel.event_store import EventStore
+from kernel.http import Attempt as IdempotentAttempt
 from kernel.http import (
-    Attempt,
     Caller,
+    FromClient,
     Idempotency,
     Identity,
     Replay,
     Resumed,
     idempotency_key,
 )
-from kernel.http.api_key_format import DISPLAYED_LENGTH, SECRET_BYTES, api_key_from, key_sha256
-from kernel.identifiers import parsed, shown
-from kernel.money import PLACES, to_credits
+from kernel.http.api_key_format import DISPLAYED_LENGTH, key_sha256
+from kernel.identifiers import parsed
+from kernel.rates import Rate
 from kernel.unit import Unit
-from services.keys import read_model
-from services.keys.api.words import Words
+from services.keys.adapters import Attempt, AuditTrail
+from services.keys.api.key_answers import (
+    CreatedKeyBody,
+    DryRunAnswer,
+    KeyAnswer,
+    KeysAnswer,
+    RotatedKeyAnswer,
+    created_body,
+)
+from services.keys.api.key_changes import REPLAYED, KeyChanges, new_api_key
+from services.keys.api.key_requests import CreateKeyRequest, RevokeQuery, RotateKeyRequest
+from services.keys.api.key_views import KeyViews
 from services.keys.domain import (
     API_KEY,
     KEYS,
     USER,
     CreateKey,
     Creator,
-    RevokeKey,
     Scope,
+    class_beyond,
     key_not_found,
 )
+from services.keys.domain.audit import Action
 
-NAME_LENGTH_MAX = 100
-EXPIRES_IN_DAYS_MAX = 3_650
-MONTHLY_CREDIT_LIMIT_MAX = 1_000_000_000
-PAGE_MAX = 100
-PAGE = 20
-REPLAYED = {"Idempotency-Replayed": "true"}
+PAGE_MAX: Final = 100
+PAGE: Final = 20
 
-
-def _number(value: object) -> object:
-    if isinstance(value, bool | str):
-        raise ValueError("must be a number")  # noqa: TRY004 - pydantic renders ValueError
-    return value
+KeyFormat = Literal["sk_live", "nb_live"]
+Proof = Annotated[str | None, Header(alias="X-MFA-Token")]
 
 
-class CreateKeyRequest(BaseModel):
-    """`monthly_credit_limit` in credits; null stands for no end and no limit."""
+class KeyCreation:
+    """`rates` are what no key's own rate may exceed, by class of routes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    name: Annotated[Words, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(Scope))]
-    expires_in_days: Annotated[int, Field(ge=1, le=EXPIRES_IN_DAYS_MAX, strict=True)] | None = None
-    monthly_credit_limit: (
-        Annotated[
-            Decimal,
-            Field(ge=0, le=MONTHLY_CREDIT_LIMIT_MAX, decimal_places=PLACES),
-            BeforeValidator(_number),
-        ]
-        | None
-    ) = None
-
-
-class KeyBody(BaseModel):
-    id: str
-    name: str
-    prefix: str
-    scopes: list[str]
-    is_active: bool
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    monthly_credit_limit: float | None
-
-
-class CreatedKeyBody(BaseModel):
-    """`api_key` is null in a repeated answer: a secret is never kept."""
-
-    id: str
-    api_key: str | None
-    name: str
-    scopes: list[str]
-    prefix: str
-    created_at: datetime
-    expires_at: datetime | None
-    monthly_credit_limit: float | None
-
-
-class KeyAnswer(BaseModel):
-    success: Literal[True] = True
-    key: KeyBody
-
-
-class KeysAnswer(BaseModel):
-    success: Literal[True] = True
-    keys: list[KeyBody]
-    next_cursor: str | None
-
-
-class _Keys:
-    """Keys of one caller: commands on the store, queries on the read model."""
-
-    def __init__(self, store: EventStore, idempotency: Idempotency, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        views: KeyViews,
+        audit: AuditTrail,
+        idempotency: Idempotency,
+        rates: Mapping[str, Rate],
+    ) -> None:
         self._store = store
+        self._views = views
+        self._audit = audit
         self._idempotency = idempotency
-        self._clock = clock
+        self._rates = rates
 
     async def create(
-        self, caller: Identity, body: CreateKeyRequest, attempt: Attempt | None
+        self,
+        caller: Identity,
+        body: CreateKeyRequest,
+        attempt: Attempt,
+        idempotent: IdempotentAttempt | None,
     ) -> JSONResponse:
-        earlier = await self._idempotency.earlier(attempt)
-        match earlier:
+        match await self._idempotency.earlier(idempotent):
             case Replay(status, answer):
                 return JSONResponse(answer, status, REPLAYED)
             case Resumed(resource):
-                row = await self._row(caller, UUID(resource))
-                return JSONResponse(_created(row, None), 201, REPLAYED)
-        api_key = api_key_from(random_token(SECRET_BYTES))
-        key_id = await self._record(caller, body, api_key, attempt)
-        row = await self._row(caller, key_id)
-        await self._idempotency.answered(attempt, 201, _created(row, None))
-        return JSONResponse(_created(row, api_key), 201)
-
-    async def page(self, caller: Identity, limit: int, cursor: str | None) -> KeysAnswer:
-        before = None if cursor is None else parsed("key", cursor)
-        if cursor is not None and before is None:
-            raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
-        rows = await read_model.keys_of(
-            self._store.database, caller.user_id, limit=limit + 1, before=before
-        )
-        shown_rows = rows[:limit]
-        more = len(rows) > limit
-        return KeysAnswer(
-            keys=[self._body(row) for row in shown_rows],
-            next_cursor=shown("key", shown_rows[-1]["key_id"]) if more else None,
-        )
-
-    async def one(self, caller: Identity, key_id: UUID) -> KeyAnswer:
-        return KeyAnswer(key=self._body(await self._row(caller, key_id)))
-
-    async def revoke(self, caller: Identity, key_id: UUID) -> KeyAnswer:
-        command = RevokeKey(key_id, caller.user_id, self._clock.now())
-        await self._store.handle(KEYS, API_KEY.stream_id(key_id), command)
-        return await self.one(caller, key_id)
+                row = await self._views.row(caller.user_id, UUID(resource))
+                return JSONResponse(created_body(row, None), 201, REPLAYED)
+        _refuse_above(body.rate_limits.asked(), self._rates)
+        api_key = new_api_key(f"{body.format}_")
+        key_id = await self._record(caller, body, api_key, attempt, idempotent)
+        row = await self._views.row(caller.user_id, key_id)
+        await self._idempotency.answered(idempotent, 201, created_body(row, None))
+        return JSONResponse(created_body(row, api_key), 201)
 
     async def _record(
-        self, caller: Identity, body: CreateKeyRequest, api_key: str, attempt: Attempt | None
+        self,
+        caller: Identity,
+        body: CreateKeyRequest,
+        api_key: str,
+        attempt: Attempt,
+        idempotent: IdempotentAttempt | None,
     ) -> UUID:
         key_id = new_id()
 
         async def work(unit: Unit) -> UUID:
-            await self._idempotency.claim(unit, attempt, str(key_id))
+            await self._idempotency.claim(unit, idempotent, str(key_id))
             command = await _command(unit, caller, body, key_id, api_key)
             await unit.decide(KEYS, API_KEY.stream_id(key_id), command)
+            await self._audit.note(unit, replace(attempt, key_id=key_id))
             return key_id
 
         return await self._store.transact(work)
 
-    async def _row(self, caller: Identity, key_id: UUID) -> asyncpg.Record:
-        row = await read_model.key_of(self._store.database, caller.user_id, key_id)
-        if row is None:
-            raise key_not_found()
-        return row
 
-    def _body(self, row: asyncpg.Record) -> KeyBody:
-        expired = row["expires_at"] is not None and row["expires_at"] <= self._clock.now()
-        return KeyBody(
-            **_common(row),
-            is_active=row["is_active"] and not expired,
-            revoked_at=row["revoked_at"],
+def _refuse_above(asked: Mapping[str, str], rates: Mapping[str, Rate]) -> None:
+    """Raises `Invalid`: a key's own rate may be lower than everybody's, not higher."""
+    name = class_beyond(asked, rates)
+    if name is not None:
+        field = f"rate_limits.{name}"
+        raise Invalid(
+            "exceeds_plan", f"{field}: more than {rates[name]}, the plan's.", {"field": field}
         )
 
 
@@ -212,64 +156,108 @@ async def _command(
         monthly_credit_limit_units=None,
         created_by=creator,
         at=unit.now,
+        allowed_ips=tuple(dict.fromkeys(body.allowed_ips)),
+        rate_limits=body.rate_limits.asked(),
     )
 
 
-def api_key_routes(store: EventStore, idempotency: Idempotency, clock: Clock) -> APIRouter:
+def api_key_routes(
+    creation: KeyCreation, changes: KeyChanges, views: KeyViews, audit: AuditTrail
+) -> APIRouter:
     router = APIRouter(prefix="/api/keys", tags=["keys"])
-    keys = _Keys(store, idempotency, clock)
 
     @router.post("", status_code=201, response_model=CreatedKeyBody)
-    async def create_key(caller: Caller, request: Request, body: CreateKeyRequest) -> JSONResponse:
-        """The new key, shown this once; 403 `exceeds_own_key` when a key asks beyond its own."""
-        caller.require(Scope.KEYS_WRITE)
-        attempt = await idempotency_key(request, str(caller.user_id))
-        return await keys.create(caller, body, attempt)
+    async def create_key(
+        caller: Caller, client: FromClient, request: Request, body: CreateKeyRequest
+    ) -> JSONResponse:
+        """The new key, shown this once; 403 `exceeds_own_key` when a key asks beyond its own, 422
+        `exceeds_plan` for a rate beyond everybody's."""
+        attempt = Attempt.by(caller, client, Action.CREATE_KEY)
+        async with audit.refusals(attempt):
+            caller.require(Scope.KEYS_WRITE)
+            idempotent = await idempotency_key(request, str(caller.user_id))
+            return await creation.create(caller, body, attempt, idempotent)
 
     @router.get("")
     async def list_keys(
         caller: Caller,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE,
         cursor: str | None = None,
+        format: KeyFormat | None = None,  # noqa: A002 - the client's word
     ) -> KeysAnswer:
-        """The caller's keys, newest first."""
+        """The caller's keys, newest first; with `format`, those alone."""
         caller.require(Scope.KEYS_READ)
-        return await keys.page(caller, limit, cursor)
+        return await views.page(caller.user_id, limit, cursor, format)
 
     @router.get("/{key_id}")
     async def get_key(caller: Caller, key_id: str) -> KeyAnswer:
         """404 `key_not_found` for another user's key, as for none."""
         caller.require(Scope.KEYS_READ)
-        return await keys.one(caller, _id(key_id))
+        return await views.one(caller.user_id, key_id_in(key_id))
+
+    @router.post("/{key_id}/rotate", response_model=RotatedKeyAnswer)
+    async def rotate_key(
+        *,
+        caller: Caller,
+        client: FromClient,
+        request: Request,
+        key_id: str,
+        body: RotateKeyRequest | None = None,
+        proof: Proof = None,
+    ) -> JSONResponse:
+        """A new secret for the same key, shown this once; the one before works until its grace
+        period is over, an earlier one no longer. 409 `key_revoked`, `key_expired`,
+        `key_rotated_meanwhile`; 403 `mfa_required`."""
+        inner = key_id_in(key_id)
+        attempt = Attempt.by(caller, client, Action.ROTATE_KEY, inner)
+        async with audit.refusals(attempt):
+            _require_signed_in(caller)
+            idempotent = await idempotency_key(request, str(caller.user_id))
+            asked = RotateKeyRequest() if body is None else body
+            return await changes.rotate(
+                caller, inner, asked, proof=proof, attempt=attempt, idempotent=idempotent
+            )
 
     @router.post("/{key_id}/revoke")
-    async def revoke_key(caller: Caller, key_id: str) -> KeyAnswer:
-        """Ends the key for ever; a repeat changes nothing."""
-        caller.require(Scope.KEYS_WRITE)
-        return await keys.revoke(caller, _id(key_id))
+    async def revoke_key(
+        caller: Caller, client: FromClient, key_id: str, query: Annotated[RevokeQuery, Query()]
+    ) -> KeyAnswer | DryRunAnswer:
+        """Ends the key for ever; a repeat changes nothing. `?dry_run=true` changes nothing either,
+        and says who has used the key of late."""
+        inner = key_id_in(key_id)
+        attempt = Attempt.by(caller, client, Action.REVOKE_KEY, inner)
+        async with audit.refusals(attempt):
+            caller.require(Scope.KEYS_WRITE)
+            if query.dry_run:
+                return await views.dry_run(caller.user_id, inner)
+            await changes.revoke(caller.user_id, inner, attempt)
+        return await views.one(caller.user_id, inner)
+
+    @router.delete("/{key_id}", status_code=204)
+    async def delete_key(
+        caller: Caller, client: FromClient, key_id: str, proof: Proof = None
+    ) -> None:
+        """The key is dead, and 404 from now on; what was done with it stays in the audit log. 403
+        `mfa_required`."""
+        inner = key_id_in(key_id)
+        attempt = Attempt.by(caller, client, Action.DELETE_KEY, inner)
+        async with audit.refusals(attempt):
+            _require_signed_in(caller)
+            await changes.delete(caller, inner, proof, attempt)
 
     return router
 
 
-def _id(text: str) -> UUID:
+def key_id_in(text: str) -> UUID:
+    """Raises `NotFound` for what is no id of a key."""
     key_id = parsed("key", text)
     if key_id is None:
         raise key_not_found()
     return key_id
 
 
-def _common(row: asyncpg.Record) -> dict[str, Any]:
-    units = row["monthly_credit_limit_units"]
-    return {
-        "id": shown("key", row["key_id"]),
-        "name": row["name"],
-        "prefix": row["prefix"],
-        "scopes": row["scopes"],
-        "created_at": row["created_at"],
-        "expires_at": row["expires_at"],
-        "monthly_credit_limit": None if units is None else to_credits(units),
-    }
-
-
-def _created(row: asyncpg.Record, api_key: str | None) -> dict[str, Any]:
-    return CreatedKeyBody(**_common(row), api_key=api_key).model_dump(mode="json")
+def _require_signed_in(caller: Identity) -> None:
+    """Raises `Forbidden` for a key: whoever has stolen one can neither renew nor hide it."""
+    caller.require(Scope.KEYS_WRITE)
+    if caller.key_id is not None:
+        raise Forbidden("access_denied", "This is for a signed-in person; no API key may do it.")

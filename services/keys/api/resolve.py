@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.clock import Clock
 from kernel.errors import Forbidden
-from kernel.http import Caller
+from kernel.http import Caller, Identity
 from kernel.sql import Database
 from services.keys import read_model
 from services.keys.domain import key_not_found
@@ -24,7 +24,12 @@ class ResolveRequest(BaseModel):
 
 
 class LiveKey(BaseModel):
-    """Ids as the services know them; `monthly_credit_limit_units` in 1/10,000 credit."""
+    """Ids as the services know them; `monthly_credit_limit_units` in 1/10,000 credit.
+
+    `version` is that of the secret that was asked for, `valid_until` the end of its grace period
+    (null for the newest); `allowed_ips` is empty for anywhere, `rate_limits` (class of routes ->
+    rate) holds what replaces the plan's.
+    """
 
     key_id: UUID
     user_id: UUID
@@ -34,7 +39,17 @@ class LiveKey(BaseModel):
     scopes: list[str]
     expires_at: datetime | None
     monthly_credit_limit_units: int | None
+    version: int
+    valid_until: datetime | None
+    allowed_ips: list[str]
+    rate_limits: dict[str, str]
     active: Literal[True] = True
+
+
+def require_gateway(caller: Identity) -> None:
+    """Raises `Forbidden` for everybody else."""
+    if caller.role != SERVICE_ROLE:
+        raise Forbidden("access_denied", "This is for the gateway.")
 
 
 def resolve_routes(database: Database, clock: Clock) -> APIRouter:
@@ -42,9 +57,9 @@ def resolve_routes(database: Database, clock: Clock) -> APIRouter:
 
     @router.post("/resolve")
     async def resolve(caller: Caller, body: ResolveRequest) -> LiveKey:
-        """404 `key_not_found`, alike for unknown, revoked and expired keys."""
-        if caller.role != SERVICE_ROLE:
-            raise Forbidden("access_denied", "This is for the gateway.")
+        """404 `key_not_found`, alike for unknown, revoked, expired and deleted keys and for
+        secrets whose grace is over."""
+        require_gateway(caller)
         digest = bytes.fromhex(body.key_sha256)
         row = await read_model.live_key(database, digest, clock.now())
         if row is None:

@@ -9,14 +9,27 @@ from typing import assert_never
 from kernel.projections import ReadModel
 from kernel.sql import Statement
 from kernel.unit import Recorded
-from services.keys.domain import AuditRecorded, Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import (
+    AuditRecorded,
+    Event,
+    KeyCreated,
+    KeyDeleted,
+    KeyRevoked,
+    KeyRotated,
+    UserRegistered,
+)
+from services.keys.read_model.api_key_versions import (
+    live_key,
+    project_first_version,
+    project_next_version,
+)
 from services.keys.read_model.api_keys import (
     key_of,
     keys_of,
-    live_key,
     project_created_key,
-    project_first_version,
+    project_deleted_key,
     project_revoked_key,
+    project_rotated_key,
 )
 from services.keys.read_model.audit_log import project_audit_log
 from services.keys.read_model.identities import identity_of, project_identities
@@ -33,8 +46,12 @@ def project(recorded: Recorded[Event]) -> Iterable[Statement]:
             return project_identities(event)
         case KeyCreated():
             return (*project_created_key(event), *project_first_version(event))
+        case KeyRotated():
+            return (*project_rotated_key(event), *project_next_version(event))
         case KeyRevoked():
             return project_revoked_key(event)
+        case KeyDeleted():
+            return project_deleted_key(event)
         case AuditRecorded():
             return project_audit_log(event)
         case _:

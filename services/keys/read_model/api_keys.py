@@ -1,7 +1,6 @@
-"""Which keys live, and which secrets open them: hashes of keys, never a key."""
+"""Every key as its owner sees it; neither a key nor a hash of one."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,23 +13,21 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
-    LargeBinary,
     Table,
     Text,
     Uuid,
     bindparam,
+    func,
     insert,
-    or_,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from kernel.sql import Database, Statement
-from services.keys.domain import KeyCreated, KeyRevoked
-from services.keys.read_model.identities import IDENTITIES
+from services.keys.domain import FIRST_VERSION, KeyCreated, KeyDeleted, KeyRevoked, KeyRotated
 from services.keys.read_model.metadata import METADATA
 
-FIRST_VERSION = 1
 _AFTER_ALL = UUID(int=2**128 - 1)
 
 API_KEYS = Table(
@@ -46,51 +43,29 @@ API_KEYS = Table(
     Column("monthly_credit_limit_units", BigInteger),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("version", Integer, nullable=False),
+    Column("allowed_ips", ARRAY(Text), nullable=False),
+    Column("rate_limits", JSONB, nullable=False),
+    Column("previous_valid_until", DateTime(timezone=True)),
+    Column("deleted_at", DateTime(timezone=True)),
     Index("api_keys_v2_by_user", "user_id", "key_id"),
 )
-
-API_KEY_VERSIONS = Table(
-    "api_key_versions",
-    METADATA,
-    Column("key_id", Uuid, primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("key_sha256", LargeBinary, nullable=False, unique=True),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-)
+"""A deleted key keeps its row, so that its owner's audit log can still be asked for."""
 
 _INSERT_KEY = insert(API_KEYS)
-_INSERT_VERSION = insert(API_KEY_VERSIONS)
 _UPDATE_KEY = update(API_KEYS).where(API_KEYS.c.key_id == bindparam("which"))
 
-_OWN = API_KEYS.c.user_id == bindparam("user_id")
-_ONE = select(API_KEYS).where(_OWN, API_KEYS.c.key_id == bindparam("key_id"))
+_OWN = (API_KEYS.c.user_id == bindparam("user_id"), API_KEYS.c.deleted_at.is_(None))
+_ONE = select(API_KEYS).where(*_OWN, API_KEYS.c.key_id == bindparam("key_id"))
 _PAGE = (
     select(API_KEYS)
-    .where(_OWN, API_KEYS.c.key_id < bindparam("before"))
+    .where(
+        *_OWN,
+        API_KEYS.c.key_id < bindparam("before"),
+        func.starts_with(API_KEYS.c.prefix, bindparam("begins")),
+    )
     .order_by(API_KEYS.c.key_id.desc())
     .limit(bindparam("rows"))
-)
-_LIVE = (
-    select(
-        API_KEYS.c.key_id,
-        IDENTITIES.c.user_id,
-        IDENTITIES.c.account_id,
-        IDENTITIES.c.role,
-        IDENTITIES.c.plan,
-        API_KEYS.c.scopes,
-        API_KEYS.c.expires_at,
-        API_KEYS.c.monthly_credit_limit_units,
-    )
-    .select_from(
-        API_KEY_VERSIONS.join(API_KEYS, API_KEYS.c.key_id == API_KEY_VERSIONS.c.key_id).join(
-            IDENTITIES, IDENTITIES.c.user_id == API_KEYS.c.user_id
-        )
-    )
-    .where(
-        API_KEY_VERSIONS.c.key_sha256 == bindparam("key_sha256"),
-        API_KEYS.c.is_active,
-        or_(API_KEYS.c.expires_at.is_(None), API_KEYS.c.expires_at > bindparam("now")),
-    )
 )
 
 
@@ -105,18 +80,20 @@ def project_created_key(event: KeyCreated) -> Sequence[Statement]:
         "expires_at": event.expires_at,
         "monthly_credit_limit_units": event.monthly_credit_limit_units,
         "created_at": event.created_at,
+        "version": FIRST_VERSION,
+        "allowed_ips": list(event.allowed_ips),
+        "rate_limits": dict(event.rate_limits),
     }
     return ((_INSERT_KEY, row),)
 
 
-def project_first_version(event: KeyCreated) -> Sequence[Statement]:
-    row = {
-        "key_id": event.key_id,
-        "version": FIRST_VERSION,
-        "key_sha256": bytes.fromhex(event.key_sha256),
-        "created_at": event.created_at,
+def project_rotated_key(event: KeyRotated) -> Sequence[Statement]:
+    rotated = {
+        "prefix": event.prefix,
+        "version": event.version,
+        "previous_valid_until": event.previous_valid_until,
     }
-    return ((_INSERT_VERSION, row),)
+    return ((_UPDATE_KEY, {"which": event.key_id, **rotated}),)
 
 
 def project_revoked_key(event: KeyRevoked) -> Sequence[Statement]:
@@ -124,18 +101,21 @@ def project_revoked_key(event: KeyRevoked) -> Sequence[Statement]:
     return ((_UPDATE_KEY, {"which": event.key_id, **revoked}),)
 
 
+def project_deleted_key(event: KeyDeleted) -> Sequence[Statement]:
+    deleted = {"is_active": False, "deleted_at": event.deleted_at}
+    return ((_UPDATE_KEY, {"which": event.key_id, **deleted}),)
+
+
 async def key_of(database: Database, user_id: UUID, key_id: UUID) -> asyncpg.Record | None:
-    """The user's key of that id; another user's is none."""
+    """The user's key of that id; another user's is none, and so is a deleted one."""
     return await database.fetch_row(_ONE, user_id=user_id, key_id=key_id)
 
 
 async def keys_of(
-    database: Database, user_id: UUID, *, limit: int, before: UUID | None
+    database: Database, user_id: UUID, *, limit: int, before: UUID | None, begins: str = ""
 ) -> list[asyncpg.Record]:
-    """At most `limit` of the user's keys, newest first, created before the key `before`."""
-    return await database.fetch(_PAGE, user_id=user_id, before=before or _AFTER_ALL, rows=limit)
-
-
-async def live_key(database: Database, key_sha256: bytes, now: datetime) -> asyncpg.Record | None:
-    """What a key stands for while it is neither revoked nor expired; one query, by its hash."""
-    return await database.fetch_row(_LIVE, key_sha256=key_sha256, now=now)
+    """At most `limit` of the user's keys, newest first, created before the key `before`, whose
+    secret begins with `begins`."""
+    return await database.fetch(
+        _PAGE, user_id=user_id, before=before or _AFTER_ALL, rows=limit, begins=begins
+    )
