@@ -12,8 +12,8 @@ from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
-from services.keys.adapters import Passwords, Users
-from services.keys.api import account_routes, api_key_routes, resolve_routes
+from services.keys.adapters import AuditTrail, Passwords, SecondFactors, Users
+from services.keys.api import account_routes, api_key_routes, mfa_routes, resolve_routes
 from services.keys.domain import AGGREGATES, Role
 from services.keys.outbox import announce
 from services.keys.read_model import READ_MODEL, project
@@ -49,9 +49,12 @@ def create_service(
     passwords = passwords or Passwords(settings.password_hashes_at_once_max)
     users = Users(store, platform.encryption, passwords)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
+    audit = AuditTrail(store, platform.encryption)
+    factors = SecondFactors(store, platform.encryption, audit, idempotency)
     routers = [
         account_routes(database, users, access_tokens),
         api_key_routes(store, idempotency, clock),
+        mfa_routes(store, factors, users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
     ]
     return Service(

@@ -5,7 +5,20 @@ from typing import assert_never
 from contracts import keys as public
 from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
-from services.keys.domain import AuditRecorded, Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import (
+    AuditRecorded,
+    BackupCodesRegenerated,
+    Event,
+    KeyCreated,
+    KeyRevoked,
+    MfaChallenged,
+    MfaEnrolled,
+    MfaFailed,
+    MfaProofSpent,
+    MfaVerified,
+    TotpSetUp,
+    UserRegistered,
+)
 
 
 def announce(recorded: Recorded[Event]) -> PublicEvent | None:
@@ -33,7 +46,11 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
             return public.KeyRevoked(
                 key_id=event.key_id, user_id=event.user_id, revoked_at=event.revoked_at
             )
-        case AuditRecorded():
+        case MfaEnrolled():
+            return public.MfaEnrolled(user_id=event.user_id, enrolled_at=event.enrolled_at)
+        case TotpSetUp() | MfaChallenged() | MfaVerified() | MfaFailed() | MfaProofSpent():
+            return None
+        case BackupCodesRegenerated() | AuditRecorded():
             return None
         case _:
             assert_never(event)

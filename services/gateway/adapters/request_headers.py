@@ -19,6 +19,7 @@ FORWARDED: Final = frozenset(
         b"accept",
         b"range",
         b"last-event-id",
+        b"x-mfa-token",
     }
 )
 # RFC 9110, 7.6.1.

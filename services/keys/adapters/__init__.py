@@ -1,7 +1,10 @@
-"""Other I/O of keys: password hashing in threads, the records of its users, the audit trail."""
+"""Other I/O of keys: password hashing in threads, the records of its users, the audit trail,
+second factors."""
 
 from services.keys.adapters.audit_trail import Attempt, AuditTrail
+from services.keys.adapters.mfa_proofs import MfaPolicy, MfaProofs
 from services.keys.adapters.passwords import Passwords
+from services.keys.adapters.second_factors import SecondFactors
 from services.keys.adapters.users import Users
 
-__all__ = ["Attempt", "AuditTrail", "Passwords", "Users"]
+__all__ = ["Attempt", "AuditTrail", "MfaPolicy", "MfaProofs", "Passwords", "SecondFactors", "Users"]

@@ -14,6 +14,28 @@ from services.keys.domain.api_keys import (
     key_not_found,
 )
 from services.keys.domain.audit import AUDIT_LOG, AuditRecorded
+from services.keys.domain.mfa import MFA, Mfa
+from services.keys.domain.mfa_messages import (
+    KEY_OPERATIONS,
+    BackupCodesRegenerated,
+    ChallengeMfa,
+    ConfirmTotp,
+    Method,
+    MfaChallenged,
+    MfaEnrolled,
+    MfaEvent,
+    MfaFailed,
+    MfaProofSpent,
+    MfaVerified,
+    Operation,
+    RegenerateBackupCodes,
+    SetUpTotp,
+    SpendProof,
+    TotpSetUp,
+    VerifyMfa,
+)
+from services.keys.domain.mfa_refusals import challenge_not_found, invalid_code
+from services.keys.domain.mfa_rules import PROVING, attempts_left
 from services.keys.domain.users import (
     FREE_PLAN,
     REGISTRATION,
@@ -25,8 +47,8 @@ from services.keys.domain.users import (
     UserRegistered,
 )
 
-Event = UserEvent | KeyEvent | AuditRecorded
-AGGREGATES = (USER, API_KEY, AUDIT_LOG)
+Event = UserEvent | KeyEvent | MfaEvent | AuditRecorded
+AGGREGATES = (USER, API_KEY, MFA, AUDIT_LOG)
 
 __all__ = [
     "AGGREGATES",
@@ -34,22 +56,45 @@ __all__ = [
     "AUDIT_LOG",
     "FREE_PLAN",
     "KEYS",
+    "KEY_OPERATIONS",
+    "MFA",
+    "PROVING",
     "REGISTRATION",
     "USER",
     "ApiKey",
     "AuditRecorded",
+    "BackupCodesRegenerated",
+    "ChallengeMfa",
+    "ConfirmTotp",
     "CreateKey",
     "Creator",
     "Event",
     "KeyCreated",
     "KeyEvent",
     "KeyRevoked",
+    "Method",
+    "Mfa",
+    "MfaChallenged",
+    "MfaEnrolled",
+    "MfaEvent",
+    "MfaFailed",
+    "MfaProofSpent",
+    "MfaVerified",
+    "Operation",
+    "RegenerateBackupCodes",
     "Register",
     "RevokeKey",
     "Role",
     "Scope",
+    "SetUpTotp",
+    "SpendProof",
+    "TotpSetUp",
     "User",
     "UserEvent",
     "UserRegistered",
+    "VerifyMfa",
+    "attempts_left",
+    "challenge_not_found",
+    "invalid_code",
     "key_not_found",
 ]
