@@ -11,7 +11,7 @@ from contracts.envelope import PublicEvent
 from kernel.clock import new_id
 from kernel.context import Origin
 from kernel.unit import Recorded
-from services.keys.domain import Event, KeyCreated, KeyRevoked, UserRegistered
+from services.keys.domain import Event, KeyCreated, KeyRevoked, MfaEnrolled, UserRegistered
 from services.keys.outbox import announce
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +63,10 @@ def said(event: Event) -> PublicEvent | None:
         (
             KeyRevoked(KEY_ID, USER_ID, NOW),
             public.KeyRevoked(key_id=KEY_ID, user_id=USER_ID, revoked_at=NOW),
+        ),
+        (
+            MfaEnrolled(USER_ID, KEY_ID, 1, ACCOUNT_ID, 10, NOW),
+            public.MfaEnrolled(user_id=USER_ID, enrolled_at=NOW),
         ),
     ],
     ids=lambda value: type(value).__name__,
