@@ -5,17 +5,23 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from kernel.errors import Forbidden, Rejected
+from kernel.errors import Rejected
 from kernel.event_store import EventStore
-from kernel.http import Idempotency, Identity, create_app
+from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
-from kernel.unit import Unit
-from services.keys.adapters import AuditTrail, KeyUsage, Passwords, Users
+from services.keys.adapters import (
+    AuditTrail,
+    KeyUsage,
+    MfaProofs,
+    Passwords,
+    SecondFactors,
+    Users,
+)
 from services.keys.api import (
     KeyChanges,
     KeyCreation,
@@ -25,6 +31,7 @@ from services.keys.api import (
     admin_key_routes,
     api_key_routes,
     key_use_routes,
+    mfa_routes,
     resolve_routes,
 )
 from services.keys.domain import AGGREGATES, Role
@@ -66,7 +73,7 @@ def create_service(
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     audit = AuditTrail(store, platform.encryption)
     usage = KeyUsage(database, clock)
-    require_proof = require_proof or (_no_proof if settings.mfa_policy == "off" else _refuse)
+    factors = SecondFactors(store, platform.encryption, audit, idempotency)
     routers = [
         account_routes(database, users, access_tokens),
         *_key_routers(
@@ -75,8 +82,9 @@ def create_service(
             usage=usage,
             audit=audit,
             idempotency=idempotency,
-            require_proof=require_proof,
+            require_proof=require_proof or MfaProofs(settings.mfa_policy).spend,
         ),
+        mfa_routes(store, factors, users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
     ]
     return Service(
@@ -117,14 +125,6 @@ def _key_routers(
         admin_key_routes(store.database, changes, views, audit),
         key_use_routes(usage),
     ]
-
-
-async def _no_proof(_: Unit, __: Identity, ___: str | None, ____: str, _____: UUID) -> None:
-    """By policy."""
-
-
-async def _refuse(_: Unit, __: Identity, ___: str | None, ____: str, _____: UUID) -> None:
-    raise Forbidden("mfa_required", "This takes a second factor, which can't be set up yet.")
 
 
 async def ensure_admin(service: Service, platform: Platform, email: str, password: str) -> UUID:

@@ -7,11 +7,18 @@ from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
 from services.keys.domain import (
     AuditRecorded,
+    BackupCodesRegenerated,
     Event,
     KeyCreated,
     KeyDeleted,
     KeyRevoked,
     KeyRotated,
+    MfaChallenged,
+    MfaEnrolled,
+    MfaFailed,
+    MfaProofSpent,
+    MfaVerified,
+    TotpSetUp,
     UserRegistered,
 )
 
@@ -53,7 +60,11 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
             return public.KeyDeleted(
                 key_id=event.key_id, user_id=event.user_id, deleted_at=event.deleted_at
             )
-        case AuditRecorded():
+        case MfaEnrolled():
+            return public.MfaEnrolled(user_id=event.user_id, enrolled_at=event.enrolled_at)
+        case TotpSetUp() | MfaChallenged() | MfaVerified() | MfaFailed() | MfaProofSpent():
+            return None
+        case BackupCodesRegenerated() | AuditRecorded():
             return None
         case _:
             assert_never(event)

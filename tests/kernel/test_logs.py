@@ -34,6 +34,7 @@ TEXTS = [
     f"?api_key={CANARY}&x=1",
     f"refused [type=x, input_value='{CANARY}', input_type=str]",
     f"refused [type=x, input_value={{'a': '{CANARY}'}}, input_type=dict]",
+    f"mfa_{CANARY}",
 ]
 
 
@@ -51,7 +52,14 @@ def test_no_secret_inside_a_text_is_written(text: str, place: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a plain line", "https://example.com/a@b", "task_0190 took 3 tokens", "risk-taking users"],
+    [
+        "",
+        "a plain line",
+        "https://example.com/a@b",
+        "task_0190 took 3 tokens",
+        "mfa_required",
+        "risk-taking users",
+    ],
 )
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert redacted(event=text) == {"event": text}

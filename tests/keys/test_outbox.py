@@ -17,6 +17,7 @@ from services.keys.domain import (
     KeyDeleted,
     KeyRevoked,
     KeyRotated,
+    MfaEnrolled,
     UserRegistered,
 )
 from services.keys.outbox import announce
@@ -85,6 +86,10 @@ def said(event: Event) -> PublicEvent | None:
         (
             KeyRevoked(KEY_ID, USER_ID, NOW),
             public.KeyRevoked(key_id=KEY_ID, user_id=USER_ID, revoked_at=NOW),
+        ),
+        (
+            MfaEnrolled(USER_ID, KEY_ID, 1, ACCOUNT_ID, 10, NOW),
+            public.MfaEnrolled(user_id=USER_ID, enrolled_at=NOW),
         ),
     ],
     ids=lambda value: type(value).__name__,

@@ -64,6 +64,15 @@ KEYS: Final = (
     Route("POST", "/api/keys/{key_id}/revoke", "keys", "Revoke an API key", scope="keys:write"),
     Route("DELETE", "/api/keys/{key_id}", "keys", "Delete an API key", Auth.JWT, "keys:write"),
 )
+_MFA: Final = "/api/keys/mfa"
+MFA: Final = (
+    Route("GET", f"{_MFA}/status", "keys", "The second factor", Auth.JWT),
+    Route("POST", f"{_MFA}/totp/setup", "keys", "Set up an authenticator", Auth.JWT),
+    Route("POST", f"{_MFA}/totp/verify-setup", "keys", "Confirm an authenticator", Auth.JWT),
+    Route("POST", f"{_MFA}/challenge", "keys", "Begin a proof", Auth.JWT),
+    Route("POST", f"{_MFA}/verify", "keys", "Prove by a code", Auth.JWT),
+    Route("POST", f"{_MFA}/backup-codes/regenerate", "keys", "Renew the backup codes", Auth.JWT),
+)
 NANOBANANA: Final = (
     Route(
         "POST",
@@ -205,4 +214,4 @@ OWN: Final = (
     ),
     Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE, limit=RateClass.PAGE),
 )
-ROUTES: Final = (*KEYS, *NANOBANANA, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)
+ROUTES: Final = (*KEYS, *MFA, *NANOBANANA, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)

@@ -1,9 +1,21 @@
 """Other I/O of keys: password hashing in threads, the records of its users and of who used which
-key, the audit trail."""
+key, the audit trail, second factors."""
 
 from services.keys.adapters.audit_trail import Attempt, AuditTrail
 from services.keys.adapters.key_usage import KeyUsage, Use
+from services.keys.adapters.mfa_proofs import MfaPolicy, MfaProofs
 from services.keys.adapters.passwords import Passwords
+from services.keys.adapters.second_factors import SecondFactors
 from services.keys.adapters.users import Users
 
-__all__ = ["Attempt", "AuditTrail", "KeyUsage", "Passwords", "Use", "Users"]
+__all__ = [
+    "Attempt",
+    "AuditTrail",
+    "KeyUsage",
+    "MfaPolicy",
+    "MfaProofs",
+    "Passwords",
+    "SecondFactors",
+    "Use",
+    "Users",
+]

@@ -20,6 +20,29 @@ from services.keys.domain.api_keys import (
 )
 from services.keys.domain.audit import AUDIT_LOG, AuditRecorded
 from services.keys.domain.key_bounds import canonical_range, canonical_rate, class_beyond
+from services.keys.domain.mfa import MFA, Mfa
+from services.keys.domain.mfa_messages import (
+    KEY_OPERATIONS,
+    BackupCodesRegenerated,
+    ChallengeMfa,
+    ConfirmTotp,
+    Method,
+    MfaChallenged,
+    MfaCommand,
+    MfaEnrolled,
+    MfaEvent,
+    MfaFailed,
+    MfaProofSpent,
+    MfaVerified,
+    Operation,
+    RegenerateBackupCodes,
+    SetUpTotp,
+    SpendProof,
+    TotpSetUp,
+    VerifyMfa,
+)
+from services.keys.domain.mfa_refusals import challenge_not_found, invalid_code
+from services.keys.domain.mfa_rules import PROVING, attempts_left
 from services.keys.domain.scopes import Scope
 from services.keys.domain.users import (
     FREE_PLAN,
@@ -32,8 +55,8 @@ from services.keys.domain.users import (
     UserRegistered,
 )
 
-Event = UserEvent | KeyEvent | AuditRecorded
-AGGREGATES = (USER, API_KEY, AUDIT_LOG)
+Event = UserEvent | KeyEvent | MfaEvent | AuditRecorded
+AGGREGATES = (USER, API_KEY, MFA, AUDIT_LOG)
 
 __all__ = [
     "AGGREGATES",
@@ -42,10 +65,16 @@ __all__ = [
     "FIRST_VERSION",
     "FREE_PLAN",
     "KEYS",
+    "KEY_OPERATIONS",
+    "MFA",
+    "PROVING",
     "REGISTRATION",
     "USER",
     "ApiKey",
     "AuditRecorded",
+    "BackupCodesRegenerated",
+    "ChallengeMfa",
+    "ConfirmTotp",
     "CreateKey",
     "Creator",
     "DeleteKey",
@@ -56,16 +85,34 @@ __all__ = [
     "KeyEvent",
     "KeyRevoked",
     "KeyRotated",
+    "Method",
+    "Mfa",
+    "MfaChallenged",
+    "MfaCommand",
+    "MfaEnrolled",
+    "MfaEvent",
+    "MfaFailed",
+    "MfaProofSpent",
+    "MfaVerified",
+    "Operation",
+    "RegenerateBackupCodes",
     "Register",
     "RevokeKey",
     "Role",
     "RotateKey",
     "Scope",
+    "SetUpTotp",
+    "SpendProof",
+    "TotpSetUp",
     "User",
     "UserEvent",
     "UserRegistered",
+    "VerifyMfa",
+    "attempts_left",
     "canonical_range",
     "canonical_rate",
+    "challenge_not_found",
     "class_beyond",
+    "invalid_code",
     "key_not_found",
 ]

@@ -11,11 +11,18 @@ from kernel.sql import Statement
 from kernel.unit import Recorded
 from services.keys.domain import (
     AuditRecorded,
+    BackupCodesRegenerated,
     Event,
     KeyCreated,
     KeyDeleted,
     KeyRevoked,
     KeyRotated,
+    MfaChallenged,
+    MfaEnrolled,
+    MfaFailed,
+    MfaProofSpent,
+    MfaVerified,
+    TotpSetUp,
     UserRegistered,
 )
 from services.keys.read_model.api_key_versions import (
@@ -34,8 +41,24 @@ from services.keys.read_model.api_keys import (
 from services.keys.read_model.audit_log import project_audit_log
 from services.keys.read_model.identities import identity_of, project_identities
 from services.keys.read_model.metadata import METADATA
+from services.keys.read_model.mfa_verifications import (
+    challenge_of,
+    project_challenge,
+    project_failed_challenge,
+    project_spent_proof,
+    project_verified_challenge,
+)
 
-__all__ = ["METADATA", "READ_MODEL", "identity_of", "key_of", "keys_of", "live_key", "project"]
+__all__ = [
+    "METADATA",
+    "READ_MODEL",
+    "challenge_of",
+    "identity_of",
+    "key_of",
+    "keys_of",
+    "live_key",
+    "project",
+]
 
 
 def project(recorded: Recorded[Event]) -> Iterable[Statement]:
@@ -52,6 +75,16 @@ def project(recorded: Recorded[Event]) -> Iterable[Statement]:
             return project_revoked_key(event)
         case KeyDeleted():
             return project_deleted_key(event)
+        case MfaChallenged():
+            return project_challenge(event)
+        case MfaVerified():
+            return project_verified_challenge(event)
+        case MfaFailed():
+            return project_failed_challenge(event)
+        case MfaProofSpent():
+            return project_spent_proof(event)
+        case TotpSetUp() | MfaEnrolled() | BackupCodesRegenerated():
+            return ()
         case AuditRecorded():
             return project_audit_log(event)
         case _:
