@@ -131,6 +131,7 @@ def _with_proof(state: Mfa, event: MfaVerified) -> Mfa:
         state,
         challenges=_others(state.challenges, event.challenge_id),
         proofs=(*lasting(state.proofs, event.verified_at), fresh)[-PROOFS_MAX:],
+        failed_at=(),
         locked_until=None,
     )
     if event.method == Method.TOTP:
