@@ -66,6 +66,37 @@ class Personal:
             self._encryption.encrypt(text),
         )
 
+    def replace(self, unit: Unit, owner_id: UUID, ref: str, text: str) -> None:
+        """Write the text in place of whatever is there."""
+        unit.record_sql(
+            f"INSERT INTO {self._schema}.personal (owner_id, ref, value) VALUES ($1, $2, $3)"
+            " ON CONFLICT (owner_id, ref) DO UPDATE SET value = excluded.value",
+            owner_id,
+            ref,
+            self._encryption.encrypt(text),
+        )
+
+    def remove(self, unit: Unit, owner_id: UUID, ref: str) -> None:
+        unit.record_sql(
+            f"DELETE FROM {self._schema}.personal WHERE owner_id = $1 AND ref = $2", owner_id, ref
+        )
+
+    def forget(self, unit: Unit, owner_id: UUID) -> None:
+        """Delete everything of the owner that is there by then."""
+        unit.record_sql(f"DELETE FROM {self._schema}.personal WHERE owner_id = $1", owner_id)
+
+    async def read_each(
+        self, connection: Connection, owner_ids: Sequence[UUID], ref: str
+    ) -> dict[UUID, str]:
+        """One text of each owner who has it."""
+        rows = await connection.fetch(
+            f"SELECT owner_id, value FROM {self._schema}.personal"
+            " WHERE owner_id = ANY($1::uuid[]) AND ref = $2",
+            list(owner_ids),
+            ref,
+        )
+        return {row["owner_id"]: self._encryption.decrypt(row["value"]) for row in rows}
+
     async def read(
         self, connection: Connection, owner_id: UUID, refs: Sequence[str]
     ) -> dict[str, str]:

@@ -22,6 +22,7 @@ _SECRET_VALUES = re.compile(
     r"""(?x)
     \b(?:sk_live_|nb_live_)[A-Za-z0-9]+            # our API keys
     | \bmfa_[A-Za-z0-9_-]{32,}                     # our proofs of a second factor
+    | \brt_[A-Za-z0-9_-]{16,}                      # our refresh tokens
     | \beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+   # JSON Web Tokens
     | \bsk-[A-Za-z0-9_-]{16,}                      # vendors' keys
     | (?i:bearer|basic)\s+[A-Za-z0-9._~+/-]{8,}=*  # credentials of any vendor
@@ -38,7 +39,7 @@ _NAMED_SECRETS = re.compile(
     """
 )
 
-_MAY_HOLD_SECRETS = re.compile(r"[=:]|_live_|\bmfa_|\beyJ|\bsk-|(?i:bearer|basic)")
+_MAY_HOLD_SECRETS = re.compile(r"[=:]|_live_|\bmfa_|\brt_|\beyJ|\bsk-|(?i:bearer|basic)")
 """What each of the above needs in a text: looking for it first is a tenth of their cost."""
 NAMES_MAX = 1_024
 

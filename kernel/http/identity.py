@@ -24,7 +24,8 @@ _CLAIMS = ["exp", "aud", "sub", "acc", "role"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`account_id` pays, `user_id` acts; `key_id` is None for a signed-in person.
+    """`account_id` pays, `user_id` acts; `key_id` is None for a signed-in person, whose
+    `session_id` is that of the sign-in.
 
     `monthly_credit_limit_units` (1/10,000 credit) is the key's own, None when it has none;
     `rate_limits` are the key's own too, and known to the edge alone: no token carries them.
@@ -38,6 +39,7 @@ class Identity:
     key_id: UUID | None = None
     monthly_credit_limit_units: int | None = None
     rate_limits: tuple[tuple[RateClass, Rate], ...] = ()
+    session_id: UUID | None = None
 
     def require(self, scope: str) -> None:
         """Raise `Forbidden` without `scope`. A signed-in admin has every one, a key its own."""
@@ -73,6 +75,7 @@ class InternalTokens:
             "scp": sorted(identity.scopes),
             "key": str(identity.key_id) if identity.key_id else None,
             "mcl": identity.monthly_credit_limit_units,
+            "sid": str(identity.session_id) if identity.session_id else None,
         }
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
@@ -98,6 +101,7 @@ class InternalTokens:
             scopes=frozenset(claims["scp"]),
             key_id=UUID(claims["key"]) if claims["key"] else None,
             monthly_credit_limit_units=claims["mcl"],
+            session_id=UUID(claims["sid"]) if claims.get("sid") else None,
         )
 
 

@@ -1,27 +1,43 @@
 """Composition root of keys."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter
 
 from kernel.errors import Rejected
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
+from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
-from kernel.service import Platform, Service
+from kernel.service import Closable, Platform, Service, Worker
 from kernel.settings import read_settings
 from services.keys.adapters import (
+    Accounts,
     AuditTrail,
+    FirebaseSignIns,
     KeyUsage,
     MfaProofs,
     Passwords,
     SecondFactors,
+    Sessions,
+    SignIns,
     Users,
 )
+from services.keys.adapters.firebase import FirebaseTokens
+from services.keys.adapters.guesses import Guesses
+from services.keys.adapters.mail_tokens import MailTokens
+from services.keys.adapters.mailers import FileMailer, Mailer, SmtpMailer, UnconfiguredMailer
+from services.keys.adapters.mails import Mails
+from services.keys.adapters.sweeping import sweep_for_ever
 from services.keys.api import (
     KeyChanges,
     KeyCreation,
@@ -29,10 +45,14 @@ from services.keys.api import (
     RequireProof,
     account_routes,
     admin_key_routes,
+    admin_user_routes,
     api_key_routes,
     key_use_routes,
+    live_session_routes,
+    mailed_link_routes,
     mfa_routes,
     resolve_routes,
+    sign_in_routes,
 )
 from services.keys.domain import AGGREGATES, Role
 from services.keys.outbox import announce
@@ -42,6 +62,8 @@ from services.keys.settings import KeysSettings
 SCHEMA = "keys"
 ADMIN_EMAIL = "admin@smartspec.local"
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+
+_log = structlog.get_logger(__name__)
 
 
 def compose(platform: Platform, secrets: Secrets) -> Service:
@@ -60,22 +82,31 @@ def create_service(
     platform: Platform,
     access_tokens: AccessTokens,
     passwords: Passwords | None = None,
+    *,
     require_proof: RequireProof | None = None,
+    mailer: Mailer | None = None,
 ) -> Service:
-    """`passwords` replaces the argon2 parameters of production, and `require_proof` the check of a
-    second factor, for tests."""
+    """`passwords` replaces the argon2 parameters of production, `require_proof` the check of a
+    second factor, and `mailer` what the settings say, for tests."""
     database, clock = platform.database, platform.clock
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=clock, announce=announce, project=project
     )
-    passwords = passwords or Passwords(settings.password_hashes_at_once_max)
-    users = Users(store, platform.encryption, passwords)
-    idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     audit = AuditTrail(store, platform.encryption)
+    people = _people(
+        settings,
+        platform,
+        store,
+        audit,
+        passwords=passwords or Passwords(settings.password_hashes_at_once_max),
+        mailer=mailer or mailer_of(settings),
+        access_tokens=access_tokens,
+    )
+    idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     usage = KeyUsage(database, clock)
     factors = SecondFactors(store, platform.encryption, audit, idempotency)
     routers = [
-        account_routes(database, users, access_tokens),
+        *people.routers,
         *_key_routers(
             settings,
             store,
@@ -84,7 +115,7 @@ def create_service(
             idempotency=idempotency,
             require_proof=require_proof or MfaProofs(settings.mfa_policy).spend,
         ),
-        mfa_routes(store, factors, users, audit=audit, idempotency=idempotency),
+        mfa_routes(store, factors, people.users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
     ]
     return Service(
@@ -95,8 +126,98 @@ def create_service(
         store=store,
         read_model=READ_MODEL,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(idempotency.run, usage.run),
+        workers=(idempotency.run, usage.run, *people.workers),
+        resources=people.resources,
     )
+
+
+@dataclass(frozen=True)
+class _People:
+    """What accounts and sessions add to the service."""
+
+    users: Users
+    routers: Sequence[APIRouter]
+    workers: Sequence[Worker]
+    resources: Sequence[Closable]
+
+
+def _people(
+    settings: KeysSettings,
+    platform: Platform,
+    store: EventStore,
+    audit: AuditTrail,
+    *,
+    passwords: Passwords,
+    mailer: Mailer,
+    access_tokens: AccessTokens,
+) -> _People:
+    database = platform.database
+    users = Users(store, platform.encryption, passwords)
+    guesses, tokens = Guesses(store), MailTokens(store)
+    sessions = Sessions(store, timedelta(days=settings.session_days))
+    mails = Mails(store, users, tokens, mailer, platform.public_base_url)
+    outbound, firebase = _firebase(settings, platform)
+    sign_ins = SignIns(
+        store, audit, users=users, sessions=sessions, passwords=passwords, guesses=guesses
+    )
+    accounts = Accounts(
+        store,
+        audit,
+        users=users,
+        passwords=passwords,
+        sessions=sessions,
+        tokens=tokens,
+        mails=mails,
+    )
+    by_firebase = FirebaseSignIns(
+        store, audit, users=users, sessions=sessions, mails=mails, tokens=firebase
+    )
+    return _People(
+        users=users,
+        routers=(
+            account_routes(database, users, accounts, sign_ins),
+            sign_in_routes(users, sign_ins, by_firebase, access_tokens),
+            mailed_link_routes(accounts),
+            admin_user_routes(database, users, accounts),
+            live_session_routes(database, sessions),
+        ),
+        workers=(
+            mails.run,
+            partial(sweep_for_ever, (guesses.sweep, sessions.sweep, tokens.sweep)),
+        ),
+        resources=(outbound,),
+    )
+
+
+def mailer_of(settings: KeysSettings) -> Mailer:
+    """SMTP where it is configured; else files in development, and nothing in production, which is
+    said at the start: people can sign in there, but neither verify an address nor reset a
+    password."""
+    if settings.smtp_host is not None:
+        password = settings.smtp_password
+        return SmtpMailer(
+            host=settings.smtp_host,
+            port=settings.smtp_port,
+            sender=settings.smtp_from,
+            username=settings.smtp_username,
+            password=None if password is None else password.get_secret_value(),
+        )
+    if settings.in_production:
+        _log.warning("no_mail_without_smtp", missing="SMTP_HOST")
+        return UnconfiguredMailer()
+    return FileMailer(settings.home.resolve() / "mail", settings.smtp_from)
+
+
+def _firebase(settings: KeysSettings, platform: Platform) -> tuple[Outbound, FirebaseTokens | None]:
+    """The operator names the address of the keys, so its origin may be any."""
+    address = urlsplit(settings.firebase_jwks_url)
+    outbound = Outbound(allowed_origins=frozenset({f"{address.scheme}://{address.netloc}"}))
+    if settings.firebase_project_id is None:
+        return outbound, None
+    tokens = FirebaseTokens(
+        settings.firebase_project_id, settings.firebase_jwks_url, outbound, platform.clock
+    )
+    return outbound, tokens
 
 
 def _key_routers(

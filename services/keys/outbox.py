@@ -18,8 +18,14 @@ from services.keys.domain import (
     MfaFailed,
     MfaProofSpent,
     MfaVerified,
+    PasswordReset,
+    SessionRevoked,
+    SessionStarted,
     TotpSetUp,
+    UserDisabled,
+    UserErased,
     UserRegistered,
+    UserVerified,
 )
 
 
@@ -34,6 +40,20 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
                 plan=event.plan,
                 role=event.role,
                 registered_at=event.registered_at,
+            )
+        case UserVerified():
+            return public.UserVerified(user_id=event.user_id, verified_at=event.verified_at)
+        case UserDisabled():
+            return public.UserDisabled(
+                user_id=event.user_id, account_id=event.account_id, disabled_at=event.disabled_at
+            )
+        case UserErased():
+            return public.UserErased(
+                user_id=event.user_id, account_id=event.account_id, erased_at=event.erased_at
+            )
+        case SessionRevoked():
+            return public.SessionRevoked(
+                session_id=event.session_id, user_id=event.user_id, revoked_at=event.revoked_at
             )
         case KeyCreated():
             return public.KeyCreated(
@@ -64,7 +84,7 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
             return public.MfaEnrolled(user_id=event.user_id, enrolled_at=event.enrolled_at)
         case TotpSetUp() | MfaChallenged() | MfaVerified() | MfaFailed() | MfaProofSpent():
             return None
-        case BackupCodesRegenerated() | AuditRecorded():
+        case BackupCodesRegenerated() | AuditRecorded() | PasswordReset() | SessionStarted():
             return None
         case _:
             assert_never(event)

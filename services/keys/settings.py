@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from kernel.http.access_tokens import AccessTokenSettings
@@ -20,6 +20,11 @@ RATES: Final = {
 
 def _rates(value: object) -> object:
     return read_rates(value) if isinstance(value, str) else value
+
+
+GOOGLE_JWKS_URL: Final = (
+    "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
+)
 
 
 class KeysSettings(AccessTokenSettings):
@@ -39,3 +44,19 @@ class KeysSettings(AccessTokenSettings):
     def rates_of_keys(self) -> Mapping[str, Rate]:
         """By class, as far as keys may have rates of their own."""
         return {kind.value: self.rate_limits.get(kind, rate) for kind, rate in RATES.items()}
+
+    session_days: int = Field(30, validation_alias="SMARTSPEC_SESSION_DAYS", ge=1, le=365)
+    """How long after its sign-in a session ends, however often it is refreshed."""
+    smtp_host: str | None = Field(None, validation_alias="SMTP_HOST")
+    smtp_port: int = Field(587, validation_alias="SMTP_PORT", ge=1, le=65535)
+    smtp_username: str | None = Field(None, validation_alias="SMTP_USERNAME")
+    smtp_password: SecretStr | None = Field(None, validation_alias="SMTP_PASSWORD")
+    smtp_from: str = Field(
+        "no-reply@smartspec.local", validation_alias="SMTP_FROM", pattern=r"^[^\s@]+@[^\s@]+$"
+    )
+    firebase_project_id: str | None = Field(
+        None, validation_alias="FIREBASE_PROJECT_ID", pattern=r"^[a-z0-9-]{1,100}$"
+    )
+    firebase_jwks_url: str = Field(
+        GOOGLE_JWKS_URL, validation_alias="FIREBASE_JWKS_URL", pattern=r"^https?://[^/\s]+/\S*$"
+    )

@@ -77,4 +77,7 @@ def test_only_sign_in_signed_links_and_own_pages_are_open() -> None:
         found.path for found in ROUTES if found.auth is Auth.NONE and found.service != GATEWAY
     }
     sign_in = {"/auth/register", "/auth/login", "/v1/auth/register", "/v1/auth/login"}
+    sign_in |= {"/auth/refresh", "/auth/firebase"}
+    by_mailed_link = {"/auth/verify-email", "/auth/password/forgot", "/auth/password/reset"}
+    sign_in |= by_mailed_link
     assert open_paths == sign_in | {"/media/{key:path}"}

@@ -92,3 +92,30 @@ async def test_personal_texts_are_encrypted_kept_once_and_gone_when_erased(
         assert TEXT.encode() not in value
         await run_sql(database, f"DELETE FROM {SCHEMA}.personal")
         assert await personal.read(connection, OWNER_ID, ["task-1"]) == {}
+
+
+async def test_personal_texts_are_replaced_removed_and_forgotten_with_their_owner(
+    database: Database,
+) -> None:
+    store = EventStore(database, SCHEMA, [TOTAL], clock=FakeClock())
+    personal = Personal(SCHEMA, Encryption([OLD]))
+    other = new_id()
+
+    async def change(unit: Unit) -> None:
+        personal.replace(unit, OWNER_ID, "name", "first")
+        personal.replace(unit, OWNER_ID, "name", "second")
+        personal.replace(unit, OWNER_ID, "phone", "+49")
+        personal.remove(unit, OWNER_ID, "phone")
+        personal.replace(unit, other, "name", "theirs")
+
+    async def forget(unit: Unit) -> None:
+        personal.forget(unit, OWNER_ID)
+
+    await store.transact(change)
+    async with database.connection() as connection:
+        both = [OWNER_ID, other, new_id()]
+        assert await personal.read(connection, OWNER_ID, ["name", "phone"]) == {"name": "second"}
+        names = await personal.read_each(connection, both, "name")
+        assert names == {OWNER_ID: "second", other: "theirs"}
+        await store.transact(forget)
+        assert await personal.read_each(connection, both, "name") == {other: "theirs"}

@@ -258,7 +258,11 @@ async def test_a_caller_is_who_its_token_says(
 
 
 def test_a_token_keeps_everything_that_is_known_of_the_caller(tokens: InternalTokens) -> None:
-    for caller in (identity(), identity(key_id=UUID(int=5), monthly_credit_limit_units=0)):
+    for caller in (
+        identity(),
+        identity(session_id=UUID(int=6)),
+        identity(key_id=UUID(int=5), monthly_credit_limit_units=0),
+    ):
         assert tokens.read(tokens.mint(caller)) == caller
 
 

@@ -35,6 +35,7 @@ TEXTS = [
     f"refused [type=x, input_value='{CANARY}', input_type=str]",
     f"refused [type=x, input_value={{'a': '{CANARY}'}}, input_type=dict]",
     f"mfa_{CANARY}",
+    f"rt_{CANARY}",
 ]
 
 

@@ -389,6 +389,7 @@ COUNTS_OF_THINGS = {
     "smartspec_inbox_messages",
     "smartspec_database_pool_connections",
 }
+STATES = {"smartspec_rate_limit_fallback"}
 OTHER_UNITS = re.compile(r"_(ms|milliseconds|us|minutes|hours|days|kb|mb|kilobytes|percent)(_|$)")
 LABELS = {"service", "consumer", "type", "outcome", "method", "route", "status", "state", "le"}
 
@@ -403,7 +404,7 @@ def faults_in(name: str, family: Metric) -> list[str]:
         "has a type": kind in {"counter", "gauge", "histogram"},
         "ends in _total only as a counter": name.endswith("_total") == (kind == "counter"),
         "is in base units": not OTHER_UNITS.search(name),
-        "names its unit last": name.endswith(BASE_UNITS) or name in COUNTS_OF_THINGS,
+        "names its unit last": name.endswith(BASE_UNITS) or name in COUNTS_OF_THINGS | STATES,
         "does not name its type": not re.search(r"(counter|gauge|histogram)", name),
         "takes no reserved suffix": not name.endswith(("_count", "_sum", "_bucket", "_created")),
         "has labels that are few": labels <= LABELS,

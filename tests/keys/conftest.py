@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,8 +19,10 @@ from kernel.identifiers import parsed
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from services.keys.adapters import Passwords
+from services.keys.adapters.mailers import Mail, MailFailed
+from services.keys.adapters.mails import Mails
 from services.keys.api import RequireProof
-from services.keys.app import create_service
+from services.keys.app import create_service, ensure_admin
 from services.keys.domain import Scope
 from services.keys.settings import KeysSettings
 
@@ -50,6 +52,19 @@ class Person:
         )
 
 
+@dataclass
+class MemoryMailer:
+    """Keeps what is sent, unless it is `broken`."""
+
+    sent: list[Mail] = field(default_factory=list)
+    broken: bool = False
+
+    async def send(self, mail: Mail) -> None:
+        if self.broken:
+            raise MailFailed("broken")
+        self.sent.append(mail)
+
+
 @dataclass(frozen=True)
 class Keys:
     """The service, and one way to call it."""
@@ -58,6 +73,24 @@ class Keys:
     platform: Platform
     client: httpx.AsyncClient
     access_tokens: AccessTokens
+    mailer: MemoryMailer
+
+    async def mailed(self) -> list[Mail]:
+        """What the worker sends when it looks now."""
+        sent_before = len(self.mailer.sent)
+        owners = (getattr(worker, "__self__", None) for worker in self.service.workers)
+        for mails in owners:
+            if isinstance(mails, Mails):
+                await mails.send_due()
+        return self.mailer.sent[sent_before:]
+
+    async def sign_in(self, person: Person, password: str = PASSWORD) -> dict[str, Any]:
+        """The `data` of the answer."""
+        body = {"email": person.email, "password": password}
+        answer = await self.call("POST", "/auth/login", ANONYMOUS, body)
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
 
     async def call(
         self,
@@ -82,6 +115,12 @@ class Keys:
         assert user_id is not None
         everything = frozenset(scope.value for scope in Scope)
         return Person(Identity(user_id, new_id(), "user", "free", everything), email)
+
+    async def admin(self) -> Person:
+        """A signed-in admin whose password is `PASSWORD`."""
+        email = f"admin-{new_id().hex}@example.com"
+        user_id = await ensure_admin(self.service, self.platform, email, PASSWORD)
+        return Person(Identity(user_id, new_id(), "admin", "free", frozenset({"admin"})), email)
 
     async def create_key(self, caller: Identity, **asked: Any) -> dict[str, Any]:
         body = {"name": "a key", "scopes": ["generation:read"], **asked}
@@ -110,8 +149,14 @@ async def serving(
     require_proof: RequireProof | None = None,
 ) -> AsyncIterator[Keys]:
     cheap = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    mailer = MemoryMailer()
     service = create_service(
-        settings or KeysSettings(), platform, access_tokens, cheap, require_proof
+        settings or KeysSettings(),
+        platform,
+        access_tokens,
+        cheap,
+        require_proof=require_proof,
+        mailer=mailer,
     )
     assert service.read_model is not None
     assert service.app is not None
@@ -119,7 +164,7 @@ async def serving(
         await ensure(connection, service.read_model)
     transport = httpx.ASGITransport(service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://keys") as client:
-        yield Keys(service, platform, client, access_tokens)
+        yield Keys(service, platform, client, access_tokens, mailer)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from kernel.testing import Spec
 from services.keys.domain import (
     API_KEY,
     KEYS,
-    REGISTRATION,
+    USERS,
     ApiKey,
     CreateKey,
     Creator,
@@ -71,13 +71,13 @@ def by(own: ApiKey) -> CreateKey:
 def test_registers_a_user_with_an_account() -> None:
     command = Register(USER_ID, ACCOUNT_ID, "user", "free", NOW)
     registered = UserRegistered(USER_ID, ACCOUNT_ID, "user", "free", NOW)
-    Spec(REGISTRATION).when(command).then(registered)
+    Spec(USERS).when(command).then(registered)
 
 
 def test_refuses_to_register_a_user_twice() -> None:
     registered = UserRegistered(USER_ID, ACCOUNT_ID, "user", "free", NOW)
     command = Register(USER_ID, UUID(int=99), "admin", "free", NOW)
-    Spec(REGISTRATION).given(registered).when(command).refused(Rejected, "user_exists")
+    Spec(USERS).given(registered).when(command).refused(Rejected, "user_exists")
 
 
 def test_creates_a_key() -> None:

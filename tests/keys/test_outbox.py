@@ -18,12 +18,18 @@ from services.keys.domain import (
     KeyRevoked,
     KeyRotated,
     MfaEnrolled,
+    PasswordReset,
+    SessionRevoked,
+    SessionStarted,
+    UserDisabled,
+    UserErased,
     UserRegistered,
+    UserVerified,
 )
 from services.keys.outbox import announce
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-USER_ID, ACCOUNT_ID, KEY_ID = (UUID(int=n) for n in range(1, 4))
+USER_ID, ACCOUNT_ID, KEY_ID, SESSION_ID = (UUID(int=n) for n in range(1, 5))
 CREATED = KeyCreated(
     key_id=KEY_ID,
     user_id=USER_ID,
@@ -57,6 +63,22 @@ def said(event: Event) -> PublicEvent | None:
                 role="user",
                 registered_at=NOW,
             ),
+        ),
+        (
+            UserVerified(USER_ID, NOW),
+            public.UserVerified(user_id=USER_ID, verified_at=NOW),
+        ),
+        (
+            UserDisabled(USER_ID, ACCOUNT_ID, UUID(int=9), NOW),
+            public.UserDisabled(user_id=USER_ID, account_id=ACCOUNT_ID, disabled_at=NOW),
+        ),
+        (
+            UserErased(USER_ID, ACCOUNT_ID, NOW),
+            public.UserErased(user_id=USER_ID, account_id=ACCOUNT_ID, erased_at=NOW),
+        ),
+        (
+            SessionRevoked(USER_ID, SESSION_ID, NOW),
+            public.SessionRevoked(session_id=SESSION_ID, user_id=USER_ID, revoked_at=NOW),
         ),
         (
             CREATED,
@@ -110,3 +132,10 @@ def test_tells_neither_hash_nor_prefix_of_a_new_secret(secret: str) -> None:
     event = said(ROTATED)
     assert event is not None
     assert secret not in event.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "event", [SessionStarted(USER_ID, SESSION_ID, NOW, NOW), PasswordReset(USER_ID, NOW)]
+)
+def test_keeps_to_itself_when_people_sign_in_or_change_passwords(event: Event) -> None:
+    assert said(event) is None

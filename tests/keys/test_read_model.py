@@ -70,11 +70,20 @@ async def test_writes_neither_password_nor_key_nor_address_in_the_clear(
         await keys.call("POST", "/auth/register", ANONYMOUS, {**body, "surplus": 1})
         await keys.call("POST", "/auth/register", ANONYMOUS, body)
         created = await keys.create_key(person.identity)
+        refresh = {"refresh_token": login.json()["data"]["refresh_token"]}
+        refreshed = await keys.call("POST", "/auth/refresh", ANONYMOUS, refresh)
+        await keys.call("POST", "/auth/password/forgot", ANONYMOUS, {"email": email})
+        changes = {"username": "canary_user", "phone": "+491701234567"}
+        await keys.call("PATCH", "/auth/me", person.identity, changes)
+        links = [mail.words.partition("token=")[2].split()[0] for mail in await keys.mailed()]
+    assert len(links) == 2
     stored = await everything_stored(keys)
     assert "UserRegistered" in stored
     assert len(logged) >= 6
     written = stored + str(logged) + caplog.text
     secrets = [email, name, PASSWORD, created["api_key"], login.json()["data"]["access_token"]]
+    secrets += [*refresh.values(), refreshed.json()["data"]["refresh_token"]]
+    secrets += [*links, *changes.values()]
     assert [secret for secret in secrets if secret in written] == []
 
 

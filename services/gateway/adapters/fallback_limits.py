@@ -23,7 +23,7 @@ LOOK_AGAIN_S: Final = 1.0
 """How long Redis is left alone after it failed."""
 FALLBACK: Final = Gauge(
     "smartspec_rate_limit_fallback",
-    "1 while rate limits are counted in this process alone, because Redis does not answer.",
+    "Is 1 while limits are counted in this process alone, since Redis does not answer, else 0.",
     registry=REGISTRY,
 )
 _PROBE: Final = (Charge(RateClass.API, "probe", Rate(1, 1)),)

@@ -83,6 +83,7 @@ class Authority:
             role=claims.role,
             plan=claims.plan,
             scopes=scopes_of(claims.role),
+            session_id=claims.session_id,
         )
 
     def _token(self, identity: Identity) -> bytes:

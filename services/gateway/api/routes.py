@@ -49,7 +49,31 @@ _V2: Final = "/api/v2/generation"
 KEYS: Final = (
     Route("POST", "/auth/register", "keys", "Register a user", Auth.NONE, limit=RateClass.AUTH),
     Route("POST", "/auth/login", "keys", "Sign in", Auth.NONE, limit=RateClass.AUTH),
+    Route("POST", "/auth/refresh", "keys", "Stay signed in", Auth.NONE, limit=RateClass.AUTH),
+    Route("POST", "/auth/logout", "keys", "Sign out", Auth.JWT),
+    Route(
+        "POST", "/auth/verify-email", "keys", "Verify an address", Auth.NONE, limit=RateClass.AUTH
+    ),
+    Route(
+        "POST",
+        "/auth/password/forgot",
+        "keys",
+        "Ask for a new password",
+        Auth.NONE,
+        limit=RateClass.AUTH,
+    ),
+    Route(
+        "POST",
+        "/auth/password/reset",
+        "keys",
+        "Set a new password",
+        Auth.NONE,
+        limit=RateClass.AUTH,
+    ),
+    Route("POST", "/auth/firebase", "keys", "Sign in by Firebase", Auth.NONE, limit=RateClass.AUTH),
     Route("GET", "/auth/me", "keys", "The signed-in user", Auth.JWT),
+    Route("PATCH", "/auth/me", "keys", "Change the signed-in user", Auth.JWT),
+    Route("DELETE", "/auth/me", "keys", "Erase the signed-in user", Auth.JWT, limit=RateClass.AUTH),
     Route("POST", "/api/keys", "keys", "Create an API key", scope="keys:write"),
     Route("GET", "/api/keys", "keys", "List API keys", scope="keys:read"),
     Route("GET", "/api/keys/{key_id}", "keys", "One API key", scope="keys:read"),
@@ -60,6 +84,7 @@ KEYS: Final = (
         "Give an API key a new secret",
         Auth.JWT,
         "keys:write",
+        limit=RateClass.ROTATION,
     ),
     Route("POST", "/api/keys/{key_id}/revoke", "keys", "Revoke an API key", scope="keys:write"),
     Route("DELETE", "/api/keys/{key_id}", "keys", "Delete an API key", Auth.JWT, "keys:write"),
@@ -178,8 +203,12 @@ STORAGE: Final = (
         limit=RateClass.DOWNLOAD,
     ),
 )
-DEAD_LETTERS_PATH: Final = "/api/admin/dead-letters"
 _USERS: Final = "/api/admin/users"
+ADMIN_USERS: Final = (
+    Route("GET", _USERS, "keys", "List users", Auth.JWT, "admin"),
+    Route("POST", f"{_USERS}/{{user_id}}/disable", "keys", "Shut a user out", Auth.JWT, "admin"),
+)
+DEAD_LETTERS_PATH: Final = "/api/admin/dead-letters"
 ADMIN: Final = (
     Route("GET", f"{_USERS}/{{user_id}}/keys", "keys", "A user's API keys", Auth.JWT, "admin"),
     Route(
@@ -214,4 +243,14 @@ OWN: Final = (
     ),
     Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE, limit=RateClass.PAGE),
 )
-ROUTES: Final = (*KEYS, *MFA, *NANOBANANA, *GENERATION, *CREDITS, *STORAGE, *ADMIN, *OWN)
+ROUTES: Final = (
+    *KEYS,
+    *MFA,
+    *NANOBANANA,
+    *GENERATION,
+    *CREDITS,
+    *STORAGE,
+    *ADMIN_USERS,
+    *ADMIN,
+    *OWN,
+)

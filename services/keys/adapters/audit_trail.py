@@ -18,6 +18,7 @@ from kernel.errors import Error
 from kernel.event_store import EventStore
 from kernel.http import Client, Identity
 from kernel.unit import Unit
+from services.keys.domain import USER
 from services.keys.domain.audit import AUDIT_LOG, AUDITING, SUCCEEDED, Action, RecordEntry
 
 SALT_BYTES: Final = 16
@@ -42,6 +43,18 @@ class Attempt:
         """The caller's own doing, in the caller's own log."""
         return cls(caller.user_id, caller.user_id, caller.key_id, action, client, key_id)
 
+    @classmethod
+    def in_the_name_of(
+        cls, user_id: UUID | None, digest: bytes, client: Client, action: Action
+    ) -> "Attempt":
+        """Of somebody who has yet to show who they are, in the log of whom they name.
+
+        Who names nobody has an entry all the same, so that both cost alike: in one of 256 logs,
+        chosen by what they gave (`digest`), so that none of them is hot.
+        """
+        whose = UUID(int=digest[0]) if user_id is None else user_id
+        return cls(whose, whose, None, action, client)
+
 
 def client_ref(sequence: int) -> str:
     """The personal record of where entry `sequence` came from."""
@@ -53,8 +66,16 @@ class AuditTrail:
         self._store = store
         self._personal = Personal(store.schema, encryption)
 
+    async def queue(self, unit: Unit, user_id: UUID) -> None:
+        """Read the head of the user's log, which `note` then moves: records of theirs that are read
+        after this are the same when the unit commits, if all who change them note it too."""
+        await unit.state(AUDIT_LOG, AUDIT_LOG.stream_id(user_id))
+
     async def note(self, unit: Unit, attempt: Attempt, outcome: str = SUCCEEDED) -> None:
-        """Enter `attempt` in the transaction of what it did."""
+        """Enter `attempt` in the transaction of what it did.
+
+        Whose log it is may have been erased a moment ago: where they are now is not kept any more.
+        """
         salt = random_token(SALT_BYTES).hex()
         told = json.dumps([salt, attempt.client.address, attempt.client.agent])
         command = RecordEntry(
@@ -68,10 +89,12 @@ class AuditTrail:
             request_id=unit.origin.correlation_id,
             at=unit.now,
         )
-        stream_id = AUDIT_LOG.stream_id(attempt.user_id)
-        (recorded,) = await unit.decide(AUDITING, stream_id, command)
-        ref = client_ref(recorded.event.sequence)
-        await self._personal.keep(unit, attempt.user_id, ref, told)
+        log_id, user_id = (one.stream_id(attempt.user_id) for one in (AUDIT_LOG, USER))
+        await unit.load({log_id: AUDIT_LOG, user_id: USER})
+        (recorded,) = await unit.decide(AUDITING, log_id, command)
+        if (await unit.state(USER, user_id)).erased_at is None:
+            ref = client_ref(recorded.event.sequence)
+            await self._personal.keep(unit, attempt.user_id, ref, told)
 
     async def note_alone(self, attempt: Attempt, outcome: str = SUCCEEDED) -> None:
         """The same where nothing else is written."""

@@ -1,37 +1,66 @@
-"""The records of users: how an address finds one, their password's hash, their encrypted name.
+"""The records of users: how an address finds one, their password's hash, what they are called.
 
 It stores no address in the clear: it looks for a keyed hash of the normalised one.
 """
 
 import hmac
 import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, bindparam, select
 
 from kernel.clock import new_id
 from kernel.encryption import Encryption, Personal
 from kernel.errors import Rejected
 from kernel.event_store import EventStore
+from kernel.sql import Connection, fetch_row
 from kernel.unit import Unit
 from services.keys.adapters.passwords import Passwords
-from services.keys.domain import FREE_PLAN, REGISTRATION, USER, Register, Role
+from services.keys.domain import FREE_PLAN, USER, USERS, Register, Role
 
-EMAIL = "email"
-FULL_NAME = "full_name"
+EMAIL: Final = "email"
+FULL_NAME: Final = "full_name"
+USERNAME: Final = "username"
+PHONE: Final = "phone"
+NAMED: Final = (EMAIL, FULL_NAME, USERNAME, PHONE)
 
 RECORDS = Table(
     "users",
     MetaData(schema="keys"),
     Column("user_id", Uuid, primary_key=True),
     Column("email_lookup", LargeBinary, nullable=False, unique=True),
-    Column("password_hash", Text, nullable=False),
+    Column("password_hash", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("username_lookup", LargeBinary, unique=True),
+    Column("firebase_sha256", LargeBinary, unique=True),
 )
-_BY_ADDRESS = select(RECORDS.c.user_id, RECORDS.c.password_hash).where(
-    RECORDS.c.email_lookup == bindparam("email_lookup")
-)
+_RECORD = select(RECORDS.c.user_id, RECORDS.c.email_lookup, RECORDS.c.password_hash)
+_BY_ADDRESS = _RECORD.where(RECORDS.c.email_lookup == bindparam("email_lookup"))
+_BY_FIREBASE = _RECORD.where(RECORDS.c.firebase_sha256 == bindparam("firebase_sha256"))
+_BY_ID = _RECORD.where(RECORDS.c.user_id == bindparam("user_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """`password_hash` is None for who has never set one: they come by Firebase."""
+
+    user_id: UUID
+    email_lookup: bytes
+    password_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """Somebody to be: with a password, or with `firebase_sha256`, by which Firebase knows them."""
+
+    email: str
+    password_hash: str | None = None
+    full_name: str | None = None
+    role: Role = Role.USER
+    firebase_sha256: bytes | None = None
 
 
 def normalised(email: str) -> str:
@@ -45,58 +74,110 @@ class Users:
         self._store = store
         self._personal = Personal(store.schema, encryption)
         self._lookup_secret = encryption.derived_secret("email-lookup")
+        self._username_secret = encryption.derived_secret("username-lookup")
         self._passwords = passwords
 
-    async def register(
-        self, email: str, password: str, full_name: str | None = None, role: Role = Role.USER
-    ) -> UUID:
-        """A new user with an account of their own. Raises `Rejected` (`email_taken`)."""
-        lookup = self._lookup(email)
-        user_id, account_id = new_id(), new_id()
-        password_hash = await self._passwords.hash(password)
+    async def register(self, email: str, password: str, role: Role = Role.USER) -> UUID:
+        """A new user by nobody's request. Raises `Rejected` (`email_taken`)."""
+        new = NewUser(email, await self._passwords.hash(password), role=role)
 
         async def work(unit: Unit) -> UUID:
-            if await _holder(unit, lookup) is not None:
-                raise Rejected("email_taken", "This address is registered already.")
-            command = Register(user_id, account_id, role.value, FREE_PLAN, unit.now)
-            await unit.decide(REGISTRATION, USER.stream_id(user_id), command)
-            unit.record_sql(
-                "INSERT INTO keys.users (user_id, email_lookup, password_hash, created_at)"
-                " VALUES ($1, $2, $3, $4)",
-                *(user_id, lookup, password_hash, unit.now),
-            )
-            await self._personal.keep(unit, user_id, EMAIL, normalised(email))
-            if full_name is not None:
-                await self._personal.keep(unit, user_id, FULL_NAME, full_name)
-            return user_id
+            return await self.add(unit, new_id(), new)
 
         return await self._store.transact(work)
 
-    async def sign_in(self, email: str, password: str) -> UUID | None:
-        """Whose address and password these are; None, after the same time, if nobody's."""
-        row = await self._row(email)
-        password_hash = None if row is None else row["password_hash"]
-        matches = await self._passwords.matches(password, password_hash)
-        return row["user_id"] if row is not None and matches else None
+    async def add(self, unit: Unit, user_id: UUID, new: NewUser) -> UUID:
+        """`new` with an account of their own. Raises `Rejected` (`email_taken`)."""
+        if await self.holder(unit.connection, new.email) is not None:
+            raise Rejected("email_taken", "This address is registered already.")
+        command = Register(user_id, new_id(), new.role.value, FREE_PLAN, unit.now)
+        await unit.decide(USERS, USER.stream_id(user_id), command)
+        unit.record_sql(
+            "INSERT INTO keys.users"
+            " (user_id, email_lookup, password_hash, firebase_sha256, created_at)"
+            " VALUES ($1, $2, $3, $4, $5)",
+            *(user_id, self.lookup(new.email), new.password_hash, new.firebase_sha256, unit.now),
+        )
+        await self._personal.keep(unit, user_id, EMAIL, normalised(new.email))
+        if new.full_name is not None:
+            await self._personal.keep(unit, user_id, FULL_NAME, new.full_name)
+        return user_id
 
     async def find(self, email: str) -> UUID | None:
-        row = await self._row(email)
-        return None if row is None else row["user_id"]
+        async with self._store.database.connection() as connection:
+            record = await self.holder(connection, email)
+        return None if record is None else record.user_id
+
+    async def holder(self, connection: Connection, email: str) -> UserRecord | None:
+        """Whose address it is."""
+        return await self.found(connection, self.lookup(email))
+
+    async def found(self, connection: Connection, lookup: bytes) -> UserRecord | None:
+        """Whose address it is, by the very `email_lookup` that their record has."""
+        row = await fetch_row(connection, _BY_ADDRESS, email_lookup=lookup)
+        return None if row is None else UserRecord(**row)
+
+    async def of_firebase(self, connection: Connection, sha256: bytes) -> UserRecord | None:
+        row = await fetch_row(connection, _BY_FIREBASE, firebase_sha256=sha256)
+        return None if row is None else UserRecord(**row)
+
+    async def of(self, connection: Connection, user_id: UUID) -> UserRecord | None:
+        row = await fetch_row(connection, _BY_ID, user_id=user_id)
+        return None if row is None else UserRecord(**row)
+
+    def set_password(self, unit: Unit, user_id: UUID, password_hash: str) -> None:
+        unit.record_sql(
+            "UPDATE keys.users SET password_hash = $2 WHERE user_id = $1", user_id, password_hash
+        )
+
+    def link_firebase(self, unit: Unit, user_id: UUID, sha256: bytes | None) -> None:
+        """From now on Firebase's user of that hash is this one; None: nobody is."""
+        unit.record_sql(
+            "UPDATE keys.users SET firebase_sha256 = $2 WHERE user_id = $1", user_id, sha256
+        )
+
+    async def rename(self, unit: Unit, user_id: UUID, changes: Mapping[str, str | None]) -> None:
+        """Take `changes` of username, phone and full name; None removes what is there.
+
+        Raises `Rejected` (`username_taken`).
+        """
+        if USERNAME in changes:
+            await self._take_username(unit, user_id, changes[USERNAME])
+        for ref, text in changes.items():
+            if text is None:
+                self._personal.remove(unit, user_id, ref)
+            else:
+                self._personal.replace(unit, user_id, ref, text)
+
+    def forget(self, unit: Unit, record: UserRecord) -> None:
+        """Delete all that is kept of them beside their history; the address is free again."""
+        for table in ("sessions", "mail_tokens", "users"):
+            unit.record_sql(f"DELETE FROM keys.{table} WHERE user_id = $1", record.user_id)
+        unit.record_sql("DELETE FROM keys.mails WHERE email_lookup = $1", record.email_lookup)
+        self._personal.forget(unit, record.user_id)
 
     async def personal(self, user_id: UUID) -> dict[str, str]:
-        """`email` and `full_name`, each only where there is one."""
+        """`email`, `full_name`, `username` and `phone`, each only where there is one."""
         async with self._store.database.connection() as connection:
-            return await self._personal.read(connection, user_id, (EMAIL, FULL_NAME))
+            return await self._personal.read(connection, user_id, NAMED)
 
-    async def _row(self, email: str) -> asyncpg.Record | None:
-        return await self._store.database.fetch_row(_BY_ADDRESS, email_lookup=self._lookup(email))
+    async def emails(self, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+        async with self._store.database.connection() as connection:
+            return await self._personal.read_each(connection, user_ids, EMAIL)
 
-    def _lookup(self, email: str) -> bytes:
+    def lookup(self, email: str) -> bytes:
+        """What an address is found by, and what stands for one that nobody has."""
         return hmac.digest(self._lookup_secret, normalised(email).encode(), "sha256")
 
-
-async def _holder(unit: Unit, lookup: bytes) -> UUID | None:
-    holder: UUID | None = await unit.connection.fetchval(
-        "SELECT user_id FROM keys.users WHERE email_lookup = $1", lookup
-    )
-    return holder
+    async def _take_username(self, unit: Unit, user_id: UUID, username: str | None) -> None:
+        lookup = None
+        if username is not None:
+            lookup = hmac.digest(self._username_secret, username.casefold().encode(), "sha256")
+            holder = await unit.connection.fetchval(
+                "SELECT user_id FROM keys.users WHERE username_lookup = $1", lookup
+            )
+            if holder not in {None, user_id}:
+                raise Rejected("username_taken", "This username is taken.", {"field": USERNAME})
+        unit.record_sql(
+            "UPDATE keys.users SET username_lookup = $2 WHERE user_id = $1", user_id, lookup
+        )

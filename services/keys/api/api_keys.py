@@ -130,7 +130,7 @@ async def _command(
 ) -> CreateKey:
     """The request as a command; raises `Forbidden` for a caller that is no user of ours."""
     user = await unit.state(USER, USER.stream_id(caller.user_id))
-    if user.account_id is None:
+    if not user.is_active or user.account_id is None:
         raise Forbidden("access_denied", "Only a registered user can have API keys.")
     creator = None
     if caller.key_id is not None:

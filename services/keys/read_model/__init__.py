@@ -22,8 +22,14 @@ from services.keys.domain import (
     MfaFailed,
     MfaProofSpent,
     MfaVerified,
+    PasswordReset,
+    SessionRevoked,
+    SessionStarted,
     TotpSetUp,
+    UserDisabled,
+    UserErased,
     UserRegistered,
+    UserVerified,
 )
 from services.keys.read_model.api_key_versions import (
     live_key,
@@ -39,7 +45,12 @@ from services.keys.read_model.api_keys import (
     project_rotated_key,
 )
 from services.keys.read_model.audit_log import project_audit_log
-from services.keys.read_model.identities import identity_of, project_identities
+from services.keys.read_model.identities import (
+    active_identity,
+    identities_page,
+    identity_of,
+    project_identities,
+)
 from services.keys.read_model.metadata import METADATA
 from services.keys.read_model.mfa_verifications import (
     challenge_of,
@@ -52,7 +63,9 @@ from services.keys.read_model.mfa_verifications import (
 __all__ = [
     "METADATA",
     "READ_MODEL",
+    "active_identity",
     "challenge_of",
+    "identities_page",
     "identity_of",
     "key_of",
     "keys_of",
@@ -65,8 +78,10 @@ def project(recorded: Recorded[Event]) -> Iterable[Statement]:
     """The statements that bring every read model up to `recorded`."""
     event = recorded.event
     match event:
-        case UserRegistered():
+        case UserRegistered() | UserVerified() | UserDisabled() | UserErased():
             return project_identities(event)
+        case PasswordReset() | SessionStarted() | SessionRevoked():
+            return ()
         case KeyCreated():
             return (*project_created_key(event), *project_first_version(event))
         case KeyRotated():

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from kernel.sql import Database, Statement
 from services.keys.domain import FIRST_VERSION, KeyCreated, KeyRotated
 from services.keys.read_model.api_keys import API_KEYS
-from services.keys.read_model.identities import IDENTITIES
+from services.keys.read_model.identities import IDENTITIES, IS_ACTIVE
 from services.keys.read_model.metadata import METADATA
 
 API_KEY_VERSIONS = Table(
@@ -90,6 +90,7 @@ _LIVE = (
     .where(
         API_KEY_VERSIONS.c.key_sha256 == bindparam("key_sha256"),
         API_KEYS.c.is_active,
+        IS_ACTIVE,
         _after_now(API_KEYS.c.expires_at),
         _after_now(API_KEY_VERSIONS.c.valid_until),
     )
@@ -123,6 +124,6 @@ def project_next_version(event: KeyRotated) -> Sequence[Statement]:
 
 
 async def live_key(database: Database, key_sha256: bytes, now: datetime) -> asyncpg.Record | None:
-    """What a key stands for while it is neither revoked nor expired, and this secret of it still
-    good; one query, by its hash."""
+    """What a key stands for while it is neither revoked nor expired, this secret of it still good,
+    and its user neither disabled nor erased; one query, by its hash."""
     return await database.fetch_row(_LIVE, key_sha256=key_sha256, now=now)
