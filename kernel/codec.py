@@ -1,11 +1,13 @@
 """Events and states to JSON and back, with upcasts of what older versions wrote."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
 from kernel.messages import Aggregate
+
+_adapters: Final[dict[type, TypeAdapter[Any]]] = {}
 
 
 class EventCodec:
@@ -18,11 +20,11 @@ class EventCodec:
         self._states: dict[str, TypeAdapter[Any]] = {}
         for aggregate in aggregates:
             self._by_stream_prefix[aggregate.name] = aggregate
-            self._states[aggregate.name] = TypeAdapter(aggregate.state)
+            self._states[aggregate.name] = _adapter(aggregate.state)
             for event in aggregate.events:
                 if event.__name__ in self._by_name:
                     raise ValueError(f"two events are called {event.__name__}")
-                self._by_name[event.__name__] = (aggregate, TypeAdapter(event))
+                self._by_name[event.__name__] = (aggregate, _adapter(event))
                 self._by_class[event] = aggregate
 
     def aggregate_of(self, event: object) -> Aggregate[Any, Any]:
@@ -53,3 +55,11 @@ class EventCodec:
 
     def decode_state(self, aggregate: Aggregate[Any, Any], raw: object) -> Any:
         return self._states[aggregate.name].validate_python(raw)
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """One for each class of the process: making one takes a millisecond."""
+    known = _adapters.get(kind)
+    if known is None:
+        known = _adapters[kind] = TypeAdapter(kind)
+    return known

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter
 
+from kernel.clock import Clock
 from kernel.errors import Rejected
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
@@ -156,7 +157,7 @@ def _people(
     guesses, tokens = Guesses(store), MailTokens(store)
     sessions = Sessions(store, timedelta(days=settings.session_days))
     mails = Mails(store, users, tokens, mailer, platform.public_base_url)
-    outbound, firebase = _firebase(settings, platform)
+    firebase, outbound = _firebase(settings, platform.clock)
     sign_ins = SignIns(
         store, audit, users=users, sessions=sessions, passwords=passwords, guesses=guesses
     )
@@ -185,7 +186,7 @@ def _people(
             mails.run,
             partial(sweep_for_ever, (guesses.sweep, sessions.sweep, tokens.sweep)),
         ),
-        resources=(outbound,),
+        resources=() if outbound is None else (outbound,),
     )
 
 
@@ -208,16 +209,18 @@ def mailer_of(settings: KeysSettings) -> Mailer:
     return FileMailer(settings.home.resolve() / "mail", settings.smtp_from)
 
 
-def _firebase(settings: KeysSettings, platform: Platform) -> tuple[Outbound, FirebaseTokens | None]:
+def _firebase(
+    settings: KeysSettings, clock: Clock
+) -> tuple[FirebaseTokens | None, Outbound | None]:
     """The operator names the address of the keys, so its origin may be any."""
+    if settings.firebase_project_id is None:
+        return None, None
     address = urlsplit(settings.firebase_jwks_url)
     outbound = Outbound(allowed_origins=frozenset({f"{address.scheme}://{address.netloc}"}))
-    if settings.firebase_project_id is None:
-        return outbound, None
     tokens = FirebaseTokens(
-        settings.firebase_project_id, settings.firebase_jwks_url, outbound, platform.clock
+        settings.firebase_project_id, settings.firebase_jwks_url, outbound, clock
     )
-    return outbound, tokens
+    return tokens, outbound
 
 
 def _key_routers(

@@ -67,7 +67,8 @@ def smtp_server(
 
     def check(_: SMTP, __: Session, ___: object, ____: str, given: object) -> AuthResult:
         assert isinstance(given, LoginPassword)
-        return AuthResult(success=given.login == b"ada" and given.password == password)
+        right = given.login == b"ada" and given.password == password
+        return AuthResult(success=right, handled=False)  # the server says which it was
 
     port = free_port()
     controller = Controller(
