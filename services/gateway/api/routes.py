@@ -93,9 +93,16 @@ _MFA: Final = "/api/keys/mfa"
 MFA: Final = (
     Route("GET", f"{_MFA}/status", "keys", "The second factor", Auth.JWT),
     Route("POST", f"{_MFA}/totp/setup", "keys", "Set up an authenticator", Auth.JWT),
-    Route("POST", f"{_MFA}/totp/verify-setup", "keys", "Confirm an authenticator", Auth.JWT),
-    Route("POST", f"{_MFA}/challenge", "keys", "Begin a proof", Auth.JWT),
-    Route("POST", f"{_MFA}/verify", "keys", "Prove by a code", Auth.JWT),
+    Route(
+        "POST",
+        f"{_MFA}/totp/verify-setup",
+        "keys",
+        "Confirm an authenticator",
+        Auth.JWT,
+        limit=RateClass.MFA,
+    ),
+    Route("POST", f"{_MFA}/challenge", "keys", "Begin a proof", Auth.JWT, limit=RateClass.MFA),
+    Route("POST", f"{_MFA}/verify", "keys", "Prove by a code", Auth.JWT, limit=RateClass.MFA),
     Route("POST", f"{_MFA}/backup-codes/regenerate", "keys", "Renew the backup codes", Auth.JWT),
 )
 NANOBANANA: Final = (
