@@ -17,6 +17,16 @@ from kernel.unit import Recorded
 BATCH = 1_000
 
 
+class Outdated(SystemExit):
+    """The read model of `service` was made by an older version."""
+
+    def __init__(self, service: str, lacking: Sequence[str]) -> None:
+        super().__init__(
+            f"SmartSpec can't start: the read model of {service} is an older version's and lacks"
+            f" {', '.join(lacking)}. Make it anew: python -m services rebuild {service}"
+        )
+
+
 @dataclass(frozen=True)
 class ReadModel:
     """`tables` live in schema `<service>_read`, outside the migrations; `project` fills them."""
@@ -40,7 +50,14 @@ class History:
 
 
 async def ensure(connection: Connection, model: ReadModel) -> None:
-    """Make the schema and tables that are missing."""
+    """Make the schema and tables that are missing.
+
+    Raises `Outdated` when a table that is there lacks a column: filling it takes the whole history,
+    and who starts the product decides when that is read.
+    """
+    lacking = await _lacking(connection, model)
+    if lacking:
+        raise Outdated(model.schema.removesuffix("_read"), lacking)
     await _create(connection, model, model.schema)
 
 
@@ -130,6 +147,23 @@ async def replay(
             row["recorded_at"],
             Origin(**row["metadata"]),
         )
+
+
+async def _lacking(connection: Connection, model: ReadModel) -> list[str]:
+    """Columns (`table.column`) that tables which are there do not have."""
+    rows = await connection.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = $1",
+        model.schema,
+    )
+    there = {(row["table_name"], row["column_name"]) for row in rows}
+    tables = {table for table, _ in there}
+    return [
+        f"{table.name}.{column.name}"
+        for table in model.tables.sorted_tables
+        if table.name in tables
+        for column in table.columns
+        if (table.name, column.name) not in there
+    ]
 
 
 async def _create(connection: Connection, model: ReadModel, schema: str) -> None:

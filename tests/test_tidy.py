@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ("contracts", "kernel", "services")
 MAKE_TARGETS_MAX = 10
 UNFINISHED = re.compile(r"\b(T[O]DO|FIX[M]E|XX[X])\b")
+SETTING = re.compile(r"(?:validation_alias=|AliasChoices\()\"([A-Z0-9_]+)\"")
 REGISTRY = re.compile(r"pyp[i]\.org|pythonhosted[.]|registry\.npmj[s]")
 
 
@@ -49,6 +50,17 @@ def test_the_makefile_has_few_targets_and_describes_each() -> None:
     assert len(targets) <= MAKE_TARGETS_MAX
     for target in targets:
         assert re.search(rf"^{target}:.* ## \S", text, re.MULTILINE), f"describe {target}"
+
+
+def test_the_example_of_an_environment_names_every_setting() -> None:
+    example = (ROOT / ".env.example").read_text()
+    read = {
+        name
+        for path in (ROOT / "kernel/settings.py", *ROOT.glob("services/*/settings.py"))
+        for name in SETTING.findall(path.read_text())
+    }
+    assert len(read) > 30
+    assert sorted(name for name in read if not re.search(rf"\b{name}\b", example)) == []
 
 
 @pytest.mark.parametrize(

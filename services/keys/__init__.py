@@ -1,6 +1,7 @@
-"""Keys: who people are and what their credentials may do.
+"""Keys: who people are, what their credentials may do, and the log of all that was tried with them.
 
-Owns users (passwords, e-mail addresses), sign-in and its access tokens, and API keys. Hears
-nothing. Says UserRegistered, KeyCreated, KeyRotated, KeyRevoked and KeyDeleted; no key, key hash,
-password, name or address leaves.
+Owns users (passwords, addresses, sessions, mails to them), second factors, API keys and their
+versions, and the audit log. Hears nothing. Says UserRegistered, UserVerified, UserDisabled,
+UserErased, SessionRevoked, MfaEnrolled, KeyCreated, KeyRotated, KeyRevoked and KeyDeleted; no key,
+key hash, password, code, name or address leaves.
 """

@@ -39,12 +39,6 @@ class KeysSettings(AccessTokenSettings):
     mfa_policy: Literal["required", "enrolled", "off"] = Field(
         "required", validation_alias="KEYS_MFA_POLICY"
     )
-
-    @property
-    def rates_of_keys(self) -> Mapping[str, Rate]:
-        """By class, as far as keys may have rates of their own."""
-        return {kind.value: self.rate_limits.get(kind, rate) for kind, rate in RATES.items()}
-
     session_days: int = Field(30, validation_alias="SMARTSPEC_SESSION_DAYS", ge=1, le=365)
     """How long after its sign-in a session ends, however often it is refreshed."""
     smtp_host: str | None = Field(None, validation_alias="SMTP_HOST")
@@ -60,3 +54,8 @@ class KeysSettings(AccessTokenSettings):
     firebase_jwks_url: str = Field(
         GOOGLE_JWKS_URL, validation_alias="FIREBASE_JWKS_URL", pattern=r"^https?://[^/\s]+/\S*$"
     )
+
+    @property
+    def rates_of_keys(self) -> Mapping[str, Rate]:
+        """By class, as far as keys may have rates of their own."""
+        return {kind.value: self.rate_limits.get(kind, rate) for kind, rate in RATES.items()}

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import insert
 
 from kernel.event_store import EventStore
-from kernel.projections import ReadModel, ensure, rebuild, verify
+from kernel.projections import Outdated, ReadModel, ensure, rebuild, verify
 from kernel.sql import Database, Statement
 from kernel.testing import FakeClock
 from kernel.unit import Recorded
@@ -118,6 +118,18 @@ async def test_read_models_of_starts_at_once_are_made_once(database: Database) -
             await ensure(connection, MODEL)
 
     await asyncio.gather(*(start() for _ in range(connected.parties)))
+
+
+async def test_refuses_tables_of_an_older_version_and_says_what_makes_them_anew(
+    store: EventStore,
+) -> None:
+    async with store.database.connection() as connection:
+        await connection.execute("ALTER TABLE totals_read.totals DROP COLUMN version")
+        with pytest.raises(Outdated, match=r"totals\.version.*python -m services rebuild totals"):
+            await ensure(connection, MODEL)
+    await rebuilt(store)
+    async with store.database.connection() as connection:
+        await ensure(connection, MODEL)
 
 
 async def test_finds_no_fault_in_a_sound_history(store: EventStore) -> None:
