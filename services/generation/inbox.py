@@ -13,6 +13,7 @@ from services.generation.domain.messages import (
     HearDeclined,
     HearReserved,
     HearStored,
+    MonthlyLimitReached,
     TaskCommand,
 )
 from services.generation.domain.task import SAGA, TASK
@@ -50,7 +51,10 @@ def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
 
 
 async def decline(event: CreditsDeclined, unit: Unit) -> None:
-    command = HearDeclined(event.required_units, event.available_units, unit.now)
+    limited = None
+    if event.limit_units is not None:
+        limited = MonthlyLimitReached(event.limit_units, event.used_units or 0)
+    command = HearDeclined(event.required_units, event.available_units, unit.now, limited)
     if await _on_task(event, unit, command):
         record_met(unit, event.task_id)
 
