@@ -21,6 +21,7 @@ from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Unit
 from tests.conftest import MASTER_KEY
+from tests.kernel.totals import eventually
 
 SCHEMA = "generation"
 TABLE = f"{SCHEMA}.erasures"
@@ -29,7 +30,7 @@ TABLE = f"{SCHEMA}.erasures"
 class Steps:
     """Says what it is told to, and remembers who was attended to."""
 
-    def __init__(self, *answers: float | None | Exception) -> None:
+    def __init__(self, *answers: float | Exception | None) -> None:
         self.answers = list(answers)
         self.taken: list[tuple[UUID, datetime]] = []
 
@@ -198,9 +199,15 @@ async def test_a_record_waits_for_an_erasure_that_is_being_written_and_is_then_r
 
 async def _blocked(database: Database) -> None:
     """Until somebody waits for the lock of a user in this database."""
-    async with database.connection() as connection, asyncio.timeout(20):
-        while not await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database"
-            " = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        ):
-            await asyncio.sleep(0.005)  # nobody announces it
+    async with database.connection() as connection:
+
+        async def somebody_waits() -> bool:
+            return bool(
+                await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM pg_locks"
+                    " WHERE locktype = 'advisory' AND NOT granted AND database ="
+                    " (SELECT oid FROM pg_database WHERE datname = current_database()))"
+                )
+            )
+
+        await eventually(somebody_waits)
