@@ -263,3 +263,27 @@ def test_a_charge_that_came_early_is_taken_once_its_reservation_is_there() -> No
     machine.try_again_what_was_early()
     assert machine.holds[task].status == HoldStatus.COMMITTED
     machine.what_is_held_are_the_open_holds()
+
+
+def test_a_limited_key_may_spend_again_when_the_month_has_turned() -> None:
+    machine = LedgerMachine()
+    machine.begin()
+    cheap, dear = TASKS[0], TASKS[2]
+    machine.open_an_account(ACCOUNTS[0])
+    machine.reserve(dear)
+    machine.charge_it_all(dear)
+    machine.turn_the_month()
+    machine.reserve(cheap)
+    assert machine.holds[cheap].status == HoldStatus.HELD
+    machine.a_budget_holds_what_its_keys_tasks_hold()
+
+
+def test_a_limited_key_may_not_spend_more_within_the_month() -> None:
+    machine = LedgerMachine()
+    machine.begin()
+    cheap, dear = TASKS[0], TASKS[2]
+    machine.open_an_account(ACCOUNTS[0])
+    machine.reserve(dear)
+    machine.charge_it_all(dear)
+    machine.reserve(cheap)
+    assert machine.holds[cheap].status == HoldStatus.REFUSED
