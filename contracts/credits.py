@@ -42,8 +42,9 @@ class CreditsReserved(PublicEvent):
 class CreditsDeclined(PublicEvent):
     """Nothing is held for this task, and nothing ever will be.
 
-    `reason` is `insufficient_credits` (then `required_units` and `available_units` say how far) or
-    `released` (the task ended before its reservation arrived).
+    `reason` is `insufficient_credits` (then `required_units` and `available_units` say how far),
+    `monthly_credit_limit_reached` (then `limit_units` is the API key's, of which `used_units` are
+    spent this month or held) or `released` (the task ended before its reservation arrived).
     """
 
     owner: ClassVar[str] = "credits"
@@ -54,6 +55,8 @@ class CreditsDeclined(PublicEvent):
     reason: str
     required_units: NonNegativeInt
     available_units: NonNegativeInt
+    limit_units: NonNegativeInt | None = None
+    used_units: NonNegativeInt | None = None
 
 
 class CreditsCommitted(PublicEvent):

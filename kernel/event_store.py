@@ -22,9 +22,9 @@ from contracts.envelope import Envelope, PublicEvent
 from kernel.clock import Clock, new_id
 from kernel.codec import EventCodec
 from kernel.context import Origin, current_origin
-from kernel.errors import Unavailable
+from kernel.errors import Forbidden, Unavailable
 from kernel.messages import Aggregate, Decider
-from kernel.schema import ALREADY_HANDLED, APPEND_CONFLICT
+from kernel.schema import ALREADY_HANDLED, APPEND_CONFLICT, OWNER_ERASED
 from kernel.sql import Connection, Database, Statement, render
 from kernel.telemetry import tracing
 from kernel.unit import Recorded, Unit
@@ -119,8 +119,8 @@ class EventStore:
         """Run `work` and commit what its unit collected, with the inbox rows of `heard`.
 
         `work` may run up to `ATTEMPTS_MAX` times, so it must not act outside its unit. Raises
-        `AlreadyHandled`, `Unavailable` when every attempt met a conflict, and whatever `work`
-        raises (then nothing is written).
+        `AlreadyHandled`, `Unavailable` when every attempt met a conflict, `Forbidden` for personal
+        records of an erased user, and whatever `work` raises (then nothing is written).
         """
         to_lock: dict[str, Aggregate[Any, Any]] = {}
         with tracing.deciding(self.schema):
@@ -180,6 +180,8 @@ class EventStore:
                 raise AlreadyHandled from error
             if error.sqlstate in CONFLICTS:
                 raise Conflict from error
+            if error.sqlstate == OWNER_ERASED:
+                raise Forbidden("access_denied", "This account has been erased.") from error
             raise
 
     async def _write(

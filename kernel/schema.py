@@ -1,13 +1,18 @@
 """The kernel's own tables, made in each service's schema by that service's first migration.
 
 `events` and `streams` are the history and its heads, `outbox` and `inbox` the two ends of the bus,
-`idempotency` and `personal` are records. A later change is a new function here and a new migration
-in every service; what has been released is not edited.
+`idempotency` and `personal` are records; `erasures` says of whom there are none any more. A later
+change is a new function here and a new migration in every service; what has been released is not
+edited.
 """
+
+from uuid import UUID
 
 APPEND_CONFLICT = "SV001"
 ALREADY_HANDLED = "SV002"
 """SQLSTATEs of our own class `SV`, raised by `append`."""
+OWNER_ERASED = "SV003"
+"""Raised for a personal record of somebody who has been erased."""
 
 
 def event_store_v1(schema: str) -> list[str]:
@@ -18,6 +23,52 @@ def event_store_v1(schema: str) -> list[str]:
         *_inbox(schema),
         *_records(schema),
         _append(schema),
+    ]
+
+
+def erasures_v1(schema: str) -> list[str]:
+    """Statements that make the list of erased users, and have `personal` refuse them for ever.
+
+    Who writes a record and who erases its owner meet at a lock of that user: whichever commits
+    second sees the other, so nothing can slip in between.
+    """
+    return [
+        *leavers_v1(schema, "erasures"),
+        f"""
+        CREATE FUNCTION {schema}.refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(
+                hashtextextended('{schema}.erasures ' || NEW.owner_id, 0));
+            IF EXISTS (SELECT FROM {schema}.erasures WHERE user_id = NEW.owner_id) THEN
+                RAISE EXCEPTION 'the owner has been erased' USING ERRCODE = '{OWNER_ERASED}';
+            END IF;
+            RETURN NEW;
+        END $$""",
+        f"""
+        CREATE TRIGGER personal_is_of_nobody_erased
+            BEFORE INSERT ON {schema}.personal
+            FOR EACH ROW EXECUTE FUNCTION {schema}.refuse_erased()""",
+    ]
+
+
+def erasure_lock(schema: str, user_id: UUID) -> str:
+    """The name of the lock, as `refuse_erased` spells it."""
+    return f"{schema}.erasures {user_id}"
+
+
+def leavers_v1(schema: str, table: str) -> list[str]:
+    """Statements that make a table for `kernel.leavers`: nothing is left to do for a row without
+    `next_step_at`."""
+    return [
+        f"""
+        CREATE TABLE {schema}.{table} (
+            user_id uuid PRIMARY KEY,
+            since timestamptz NOT NULL,
+            next_step_at timestamptz
+        )""",
+        f"""
+        CREATE INDEX {table}_due ON {schema}.{table} (next_step_at)
+            WHERE next_step_at IS NOT NULL""",
     ]
 
 

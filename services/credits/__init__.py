@@ -1,4 +1,4 @@
-"""credits owns accounts, their ledger and every hold on them.
+"""credits owns accounts, their ledger, every hold on them and the budgets of limited API keys.
 
 It hears UserRegistered (opens the account with the plan's grant), TaskCreated (reserves the price),
 TaskCompleted, TaskFailed and TaskCancelled (commits what is owed, releases the rest). It says

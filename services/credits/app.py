@@ -10,14 +10,14 @@ from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from services.credits.api import routes
-from services.credits.domain import ACCOUNT, HOLD
+from services.credits.domain import ACCOUNT, BUDGET, HOLD
 from services.credits.inbox import subscriptions
 from services.credits.outbox import announce
 from services.credits.read_model import READ_MODEL, project
 from services.credits.settings import CreditsSettings
 
 SCHEMA = "credits"
-AGGREGATES = (ACCOUNT, HOLD)
+AGGREGATES = (ACCOUNT, HOLD, BUDGET)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 
 

@@ -1,4 +1,4 @@
-"""Messages out: own event -> public event, or nothing. Ledger entries stay inside."""
+"""Messages out: own event -> public event, or nothing. Ledger entries and budgets stay inside."""
 
 from typing import assert_never
 
@@ -7,6 +7,9 @@ from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
 from services.credits.domain import (
     AccountOpened,
+    BudgetHeld,
+    BudgetReleased,
+    BudgetSpent,
     CommitEntered,
     GrantEntered,
     HoldBarred,
@@ -31,9 +34,11 @@ def announce(recorded: Recorded[LedgerEvent]) -> PublicEvent | None:
                 amount_units=grant.amount_units,
                 reason=grant.reason,
             )
-        case HoldPlaced(task_id, account_id, amount_units):
+        case HoldPlaced() as placed:
             return public.CreditsReserved(
-                task_id=task_id, account_id=account_id, amount_units=amount_units
+                task_id=placed.task_id,
+                account_id=placed.account_id,
+                amount_units=placed.amount_units,
             )
         case HoldRefused() as refused:
             return public.CreditsDeclined(
@@ -42,6 +47,8 @@ def announce(recorded: Recorded[LedgerEvent]) -> PublicEvent | None:
                 reason=refused.reason,
                 required_units=refused.required_units,
                 available_units=refused.available_units,
+                limit_units=refused.limit_units,
+                used_units=refused.used_units,
             )
         case HoldCommitted(task_id, account_id, amount_units, released_units):
             return public.CreditsCommitted(
@@ -55,6 +62,8 @@ def announce(recorded: Recorded[LedgerEvent]) -> PublicEvent | None:
                 task_id=task_id, account_id=account_id, amount_units=amount_units
             )
         case HoldEntered() | CommitEntered() | ReleaseEntered() | HoldBarred():
+            return None
+        case BudgetHeld() | BudgetSpent() | BudgetReleased():
             return None
         case _:
             assert_never(recorded.event)

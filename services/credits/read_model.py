@@ -26,6 +26,9 @@ from kernel.sql import Database, Statement
 from kernel.unit import Recorded
 from services.credits.domain import (
     AccountOpened,
+    BudgetHeld,
+    BudgetReleased,
+    BudgetSpent,
     CommitEntered,
     Entry,
     GrantEntered,
@@ -129,6 +132,8 @@ def project(recorded: Recorded[LedgerEvent]) -> Iterable[Statement]:
         case AccountOpened(account_id):
             yield _put_balance, _balance_row(recorded, account_id, 0, 0, 0)
         case HoldPlaced() | HoldRefused() | HoldBarred() | HoldCommitted() | HoldReleased():
+            return
+        case BudgetHeld() | BudgetSpent() | BudgetReleased():
             return
         case _:
             assert_never(recorded.event)

@@ -8,6 +8,7 @@ from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
+from kernel.leavers import Leavers
 from kernel.objects import LocalObjectStore
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -20,6 +21,7 @@ from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.kie import KieProvider
+from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.api import Tasks, routes
@@ -98,6 +100,9 @@ def create_service(
         deadline_s=settings.deadline_s,
     )
     inbox = Inbox("generation", store, subscriptions(catalogue))
+    leaving = Leaving(store)
+    shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
+    erasures = Leavers(database, clock, f"{SCHEMA}.erasures", leaving.erase)
     return Service(
         name="generation",
         app=create_app(
@@ -111,6 +116,12 @@ def create_service(
         inbox=inbox,
         publisher=publisher,
         waiters=waiters,
-        workers=(jobs.run, TaskChanges(store, platform.bus, waiters).run, idempotency.run),
+        workers=(
+            jobs.run,
+            TaskChanges(store, platform.bus, waiters).run,
+            idempotency.run,
+            shut_outs.run,
+            erasures.run,
+        ),
         resources=tuple(providers.values()),
     )

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from contracts.credits import CreditsDeclined, CreditsReserved
+from contracts.keys import UserDisabled, UserErased
 from contracts.storage import OutputRejected, OutputStored
 from kernel.inbox import Subscription
+from kernel.leavers import record_erasure, record_leaver
 from kernel.unit import Unit
 from services.generation.adapters.due_list import record_job, record_met
 from services.generation.domain.catalogue import Catalogue
@@ -13,6 +15,7 @@ from services.generation.domain.messages import (
     HearDeclined,
     HearReserved,
     HearStored,
+    MonthlyLimitReached,
     TaskCommand,
 )
 from services.generation.domain.task import SAGA, TASK
@@ -21,7 +24,7 @@ Heard = CreditsReserved | CreditsDeclined | OutputStored | OutputRejected
 
 
 def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
-    """What generation hears. Lanes are tasks."""
+    """What generation hears. Lanes are tasks, or users."""
 
     async def start_jobs(event: CreditsReserved, unit: Unit) -> None:
         """One provider job for each output, in the transaction that queues the task."""
@@ -46,11 +49,16 @@ def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
         Subscription(CreditsDeclined, decline, _task_of),
         Subscription(OutputStored, keep_output, _task_of),
         Subscription(OutputRejected, fail_delivery, _task_of),
+        Subscription(UserDisabled, shut_out, _user_of),
+        Subscription(UserErased, erase, _user_of),
     )
 
 
 async def decline(event: CreditsDeclined, unit: Unit) -> None:
-    command = HearDeclined(event.required_units, event.available_units, unit.now)
+    limited = None
+    if event.limit_units is not None:
+        limited = MonthlyLimitReached(event.limit_units, event.used_units or 0)
+    command = HearDeclined(event.required_units, event.available_units, unit.now, limited)
     if await _on_task(event, unit, command):
         record_met(unit, event.task_id)
 
@@ -64,6 +72,14 @@ async def fail_delivery(event: OutputRejected, unit: Unit) -> None:
     await _on_task(event, unit, FailTask("delivery_failed", event.code, event.message, unit.now))
 
 
+async def shut_out(event: UserDisabled, unit: Unit) -> None:
+    record_leaver(unit, "generation.shut_outs", event.user_id, event.disabled_at)
+
+
+async def erase(event: UserErased, unit: Unit) -> None:
+    record_erasure(unit, "generation", event.user_id, event.erased_at)
+
+
 async def _on_task(event: Heard, unit: Unit, command: TaskCommand) -> bool:
     """Whether anything followed."""
     return bool(await unit.decide(SAGA, TASK.stream_id(event.task_id), command))
@@ -71,3 +87,7 @@ async def _on_task(event: Heard, unit: Unit, command: TaskCommand) -> bool:
 
 def _task_of(event: Heard) -> str:
     return str(event.task_id)
+
+
+def _user_of(event: UserDisabled | UserErased) -> str:
+    return f"user-{event.user_id}"

@@ -188,17 +188,25 @@ def _ending(stage: str, event: TaskCompleted | TaskFailed | TaskCancelled) -> di
 
 
 def _declined(event: TaskDeclined) -> dict[str, Any]:
+    limited = event.limited
+    if limited is None:
+        code, message = "insufficient_credits", "The balance does not cover the price."
+        details = {"required": event.required_units, "available": event.available_units}
+    else:
+        code, message = "monthly_credit_limit_reached", "The API key's monthly limit is reached."
+        details = {
+            "required": event.required_units,
+            "limit": limited.limit_units,
+            "used": limited.used_units,
+        }
     return {
         "stage": "failed",
         "declined": True,
         "outcome": "declined",
         "charged_units": 0,
-        "error_code": "insufficient_credits",
-        "error_message": "The balance does not cover the price.",
-        "error_details": {
-            "required_units": event.required_units,
-            "available_units": event.available_units,
-        },
+        "error_code": code,
+        "error_message": message,
+        "error_details": {f"{name}_units": units for name, units in details.items()},
         "completed_at": event.at,
     }
 

@@ -4,6 +4,7 @@ from kernel.event_store import EventStore
 from kernel.http import create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
+from kernel.leavers import Leavers
 from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
@@ -11,6 +12,7 @@ from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
+from services.storage.adapters.erasing import Erasing
 from services.storage.adapters.fetching import PictureFetcher
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
@@ -48,6 +50,9 @@ def create_service(
     outbound = Outbound(allowed_origins=allowed_origins)
     pictures = PictureFetcher(outbound, objects)
     worker = OutputWorker(store, objects, pictures, sole_owner=platform.sole_owner)
+    erasures = Leavers(
+        database, platform.clock, f"{SCHEMA}.erasures", Erasing(store, objects).erase
+    )
     inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
@@ -64,6 +69,6 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(worker.run,),
+        workers=(worker.run, erasures.run),
         resources=(outbound, pictures),
     )

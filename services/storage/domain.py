@@ -1,4 +1,5 @@
-"""The rules of storage: an output is expected, then stored or rejected, once and for good.
+"""The rules of storage: an output is expected, then stored or rejected, once and for good. What is
+stored is erased with its owner.
 
 It knows no bytes and no addresses. Sizes are bytes, sides are pixels.
 """
@@ -62,6 +63,11 @@ class RefuseOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class EraseOutput:
+    """Its owner is to be forgotten, and its objects are gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutputExpected:
     task_id: UUID
     user_id: UUID
@@ -88,8 +94,15 @@ class OutputRejected:
     message: str
 
 
-OutputCommand: TypeAlias = ExpectOutput | KeepOutput | RefuseOutput
-OutputEvent: TypeAlias = OutputExpected | OutputStored | OutputRejected
+@dataclass(frozen=True, slots=True)
+class OutputErased:
+    task_id: UUID
+    user_id: UUID
+    index: int
+
+
+OutputCommand: TypeAlias = ExpectOutput | KeepOutput | RefuseOutput | EraseOutput
+OutputEvent: TypeAlias = OutputExpected | OutputStored | OutputRejected | OutputErased
 
 
 class Status(StrEnum):
@@ -97,6 +110,7 @@ class Status(StrEnum):
     EXPECTED = "expected"
     STORED = "stored"
     REJECTED = "rejected"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +129,15 @@ def evolve(state: Output, event: OutputEvent) -> Output:
             return replace(state, status=Status.STORED)
         case OutputRejected():
             return replace(state, status=Status.REJECTED)
+        case OutputErased():
+            return replace(state, status=Status.ERASED)
         case _:
             assert_never(event)
 
 
 def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
-    """The first ending stands; repeats and what comes after it are nothing.
+    """The first ending stands; repeats and what comes after it are nothing, but for the erasure of
+    what was stored.
 
     Raises `NotFound` (`output_not_expected`) for the ending of what was never expected.
     """
@@ -128,6 +145,8 @@ def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
         return () if state.status != Status.NONE else (_expected(command),)
     if state.status == Status.NONE:
         raise NotFound("output_not_expected", "Nobody has announced this output.")
+    if isinstance(command, EraseOutput):
+        return (_erased(state),) if state.status == Status.STORED else ()
     if state.status != Status.EXPECTED:
         return ()
     match command:
@@ -150,12 +169,16 @@ def _expected(command: ExpectOutput) -> OutputExpected:
     )
 
 
+def _erased(state: Output) -> OutputErased:
+    return OutputErased(state.task_id, state.user_id, state.index)
+
+
 OUTPUT: Aggregate[OutputEvent, Output] = Aggregate(
     name="output",
     state=Output,
     initial_state=Output,
     evolve=evolve,
-    events=(OutputExpected, OutputStored, OutputRejected),
+    events=(OutputExpected, OutputStored, OutputRejected, OutputErased),
 )
 OUTPUTS: Decider[OutputCommand, OutputEvent, Output] = Decider(OUTPUT, decide)
 
@@ -168,6 +191,11 @@ def picture_key(user_id: UUID, task_id: UUID, index: int, mime_type: str) -> str
     """Where a generated picture lies; it depends on no content but the picture's type."""
     extension = PICTURE_EXTENSIONS[mime_type]
     return f"images/generated/{user_id.hex}/{_name(task_id, index)}.{extension}"
+
+
+def picture_keys(user_id: UUID, task_id: UUID, index: int) -> Sequence[str]:
+    """Where it may lie, whatever its type."""
+    return [picture_key(user_id, task_id, index, mime_type) for mime_type in PICTURE_EXTENSIONS]
 
 
 def thumbnail_key(task_id: UUID, index: int) -> str:

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 from contracts.generation import OutputProduced
+from contracts.keys import UserErased
 from kernel.inbox import Subscription
+from kernel.leavers import record_erasure
 from kernel.unit import Unit
 from services.storage.adapters.due_list import record_fetch
 from services.storage.domain import OUTPUTS, ExpectOutput, stream_of
 
 
 def subscriptions() -> Sequence[Subscription]:
-    """What storage hears. Lanes are outputs: no two of them share a stream."""
-    return (Subscription(OutputProduced, expect_output, _output_of),)
+    """What storage hears. Lanes are outputs, of which no two share a stream, or users."""
+    return (
+        Subscription(OutputProduced, expect_output, _output_of),
+        Subscription(UserErased, erase, _user_of),
+    )
 
 
 async def expect_output(event: OutputProduced, unit: Unit) -> None:
@@ -28,5 +33,13 @@ async def expect_output(event: OutputProduced, unit: Unit) -> None:
         record_fetch(unit, command, event.url, event.object_key)
 
 
+async def erase(event: UserErased, unit: Unit) -> None:
+    record_erasure(unit, "storage", event.user_id, event.erased_at)
+
+
 def _output_of(event: OutputProduced) -> str:
     return stream_of(event.task_id, event.index)
+
+
+def _user_of(event: UserErased) -> str:
+    return f"user-{event.user_id}"

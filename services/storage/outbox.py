@@ -6,7 +6,13 @@ from typing import assert_never
 from contracts import storage as public
 from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
-from services.storage.domain import OutputEvent, OutputExpected, OutputRejected, OutputStored
+from services.storage.domain import (
+    OutputErased,
+    OutputEvent,
+    OutputExpected,
+    OutputRejected,
+    OutputStored,
+)
 
 
 def announce(recorded: Recorded[OutputEvent]) -> PublicEvent | None:
@@ -22,7 +28,7 @@ def announce(recorded: Recorded[OutputEvent]) -> PublicEvent | None:
             return public.OutputRejected(
                 task_id=task_id, user_id=user_id, index=index, code=code, message=message
             )
-        case OutputExpected():
+        case OutputExpected() | OutputErased():
             return None
         case _:
             assert_never(recorded.event)

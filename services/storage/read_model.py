@@ -12,15 +12,24 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    any_,
     bindparam,
+    delete,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kernel.projections import ReadModel
 from kernel.sql import Database, Statement
 from kernel.unit import Recorded
-from services.storage.domain import OutputEvent, OutputExpected, OutputRejected, OutputStored
+from services.storage.domain import (
+    OutputErased,
+    OutputEvent,
+    OutputExpected,
+    OutputRejected,
+    OutputStored,
+    picture_keys,
+)
 
 TABLES = MetaData(schema="storage_read")
 
@@ -41,6 +50,7 @@ files = Table(
 )
 
 _add_file = insert(files)
+_drop_file = delete(files).where(files.c.key == any_(bindparam("keys", type_=ARRAY(Text))))
 _sha256 = select(files.c.sha256).where(files.c.key == bindparam("key"))
 
 
@@ -63,6 +73,8 @@ def project(recorded: Recorded[OutputEvent]) -> Iterable[Statement]:
                     "created_at": recorded.at,
                 },
             )
+        case OutputErased(task_id, user_id, index):
+            yield _drop_file, {"keys": list(picture_keys(user_id, task_id, index))}
         case OutputExpected() | OutputRejected():
             return
         case _:

@@ -10,7 +10,15 @@ from kernel.bus import rabbitmq
 from kernel.bus.amqp import PERSISTENT, body_of, envelope_of, properties_of
 from kernel.bus.topology import Route, Topology
 from kernel.event_store import EventStore
-from services.credits.domain import Account, Commit, Hold, HoldStatus, LedgerEvent, ledger
+from services.credits.domain import (
+    Account,
+    Budget,
+    Commit,
+    Hold,
+    HoldStatus,
+    LedgerEvent,
+    ledger,
+)
 from services.generation.adapters.due_list import _COLUMNS, LEASE, DueJob, DueList
 from tests.campaign.faults import Kind
 
@@ -76,10 +84,12 @@ def hold_resolved_twice() -> None:
     """A ledger that forgets that a hold has ended, and that it heard of it."""
     commit = ledger._commit
 
-    def again(command: Commit, account: Account, hold: Hold) -> Sequence[LedgerEvent]:
+    def again(
+        command: Commit, account: Account, hold: Hold, budget: Budget
+    ) -> Sequence[LedgerEvent]:
         if hold.status is HoldStatus.COMMITTED:
             hold = replace(hold, status=HoldStatus.HELD)
-        return commit(command, account, hold)
+        return commit(command, account, hold, budget)
 
     _put(ledger, "_commit", again)
     inbox_off()

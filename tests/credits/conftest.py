@@ -38,13 +38,20 @@ def registered(account_id: UUID, plan: str = "free") -> UserRegistered:
     )
 
 
-def created(account_id: UUID, task_id: UUID, price_units: int) -> TaskCreated:
+def created(
+    account_id: UUID,
+    task_id: UUID,
+    price_units: int,
+    *,
+    key_id: UUID | None = None,
+    limit_units: int | None = None,
+) -> TaskCreated:
     return TaskCreated(
         task_id=task_id,
         user_id=account_id,
         account_id=account_id,
-        key_id=None,
-        monthly_credit_limit_units=None,
+        key_id=key_id,
+        monthly_credit_limit_units=limit_units,
         task_type="image",
         model_id="flux-2",
         price_units=price_units,

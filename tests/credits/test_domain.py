@@ -9,6 +9,7 @@ from kernel.clock import new_id
 from kernel.errors import Deferred, Error, Rejected
 from services.credits.domain import (
     ACCOUNT,
+    BUDGET,
     ENDED_BEFORE,
     HOLD,
     INSUFFICIENT,
@@ -48,13 +49,13 @@ REFUSED = (*OPENED, HoldRefused(TASK, PAYER, INSUFFICIENT, 30, 10))
 BARRED = (*OPENED, HoldBarred(TASK, PAYER))
 
 RESERVE = Reserve(PAYER, TASK, 30)
-COMMIT = Commit(PAYER, TASK, 30)
+COMMIT = Commit(PAYER, TASK, 30, "2026-11")
 RELEASE = Release(PAYER, TASK)
 
 
 @dataclass(frozen=True)
 class Given:
-    """`given(*events).when(command).then(*events)` over an account and a hold together."""
+    """`given(*events).when(command).then(*events)` over account, hold and budget together."""
 
     history: tuple[LedgerEvent, ...]
     command: LedgerCommand | None = None
@@ -79,7 +80,8 @@ class Given:
         assert self.command is not None
         account = ACCOUNT.fold(e for e in self.history if isinstance(e, ACCOUNT.events))
         hold = HOLD.fold(e for e in self.history if isinstance(e, HOLD.events))
-        return decide(self.command, account, hold)
+        budget = BUDGET.fold(e for e in self.history if isinstance(e, BUDGET.events))
+        return decide(self.command, account, hold, budget)
 
 
 def given(*history: LedgerEvent) -> Given:
@@ -145,13 +147,13 @@ def test_charges_a_hold_as_a_whole() -> None:
 
 
 def test_gives_back_what_a_charge_leaves_of_its_hold() -> None:
-    given(*HELD).when(Commit(PAYER, TASK, 12)).then(
+    given(*HELD).when(Commit(PAYER, TASK, 12, "2026-11")).then(
         CommitEntered(PAYER, TASK, 12, 18, 100, 12, 0), HoldCommitted(TASK, PAYER, 12, 18)
     )
 
 
 def test_rejects_a_charge_beyond_its_hold() -> None:
-    given(*HELD).when(Commit(PAYER, TASK, 31)).rejected("exceeds_hold")
+    given(*HELD).when(Commit(PAYER, TASK, 31, "2026-11")).rejected("exceeds_hold")
 
 
 def test_waits_for_the_reservation_of_a_charge() -> None:
@@ -163,7 +165,7 @@ def test_charging_again_changes_nothing() -> None:
 
 
 def test_rejects_a_second_charge_of_another_amount() -> None:
-    given(*COMMITTED).when(Commit(PAYER, TASK, 29)).rejected("hold_ended")
+    given(*COMMITTED).when(Commit(PAYER, TASK, 29, "2026-11")).rejected("hold_ended")
 
 
 @pytest.mark.parametrize("history", [RELEASED, REFUSED, BARRED])
@@ -200,7 +202,7 @@ def test_a_barred_reservation_is_refused_even_without_an_account() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [Reserve(STRANGER, TASK, 30), Commit(STRANGER, TASK, 30), Release(STRANGER, TASK)],
+    [Reserve(STRANGER, TASK, 30), Commit(STRANGER, TASK, 30, "2026-11"), Release(STRANGER, TASK)],
 )
 @pytest.mark.parametrize("history", [HELD, COMMITTED, RELEASED, REFUSED, BARRED])
 def test_rejects_another_account_than_the_holds(

@@ -1,5 +1,6 @@
 """The ledger against a tiny model, whatever comes in whatever order and however often."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from hypothesis import settings
@@ -10,8 +11,12 @@ from kernel.clock import new_id
 from kernel.errors import Deferred, Rejected
 from services.credits.domain import (
     ACCOUNT,
+    BUDGET,
     HOLD,
+    LIMIT_REACHED,
     Account,
+    Budget,
+    BudgetEvent,
     Commit,
     CommitEntered,
     GrantEntered,
@@ -25,6 +30,7 @@ from services.credits.domain import (
     HoldStatus,
     LedgerCommand,
     LedgerEvent,
+    MonthlyLimit,
     OpenAccount,
     Release,
     ReleaseEntered,
@@ -38,6 +44,10 @@ TASKS = [new_id() for _ in range(4)]
 PRICES = dict(zip(TASKS, (1, 40, 60, 100), strict=True))
 PAYERS = {task: ACCOUNTS[nth % 2] for nth, task in enumerate(TASKS)}
 GRANT = 100
+KEY = new_id()
+"""Of the first account; it asks for each of its tasks, and may spend `LIMIT` a month."""
+LIMIT = 60
+LIMITED = {task for task, payer in PAYERS.items() if payer == ACCOUNTS[0]}
 
 some_task = st.sampled_from(TASKS)
 
@@ -45,13 +55,17 @@ some_task = st.sampled_from(TASKS)
 class LedgerMachine(RuleBasedStateMachine):
     """Tasks ask, end and repeat themselves; what is early is kept and tried again later.
 
-    The model is three sets and a sum: who holds, who was charged how much, who was refused.
+    The model is three sets and a sum: who holds, who was charged how much, who was refused; and
+    what a limited key was charged in each month.
     """
 
     @initialize()
     def begin(self) -> None:
         self.accounts = {account: Account() for account in ACCOUNTS}
         self.holds = {task: Hold() for task in TASKS}
+        self.budget = Budget()
+        self.month = 1
+        self.charged_in: dict[str, int] = {}
         self.events: list[LedgerEvent] = []
         self.early: list[LedgerCommand] = []
         self.granted = dict.fromkeys(ACCOUNTS, 0)
@@ -66,17 +80,26 @@ class LedgerMachine(RuleBasedStateMachine):
         self.granted[account] = GRANT
         self.take(list(events))
 
+    @rule()
+    def turn_the_month(self) -> None:
+        self.month += 1
+
+    @property
+    def now(self) -> str:
+        return f"{2000 + self.month // 12}-{1 + self.month % 12:02}"
+
     @rule(task=some_task)
     def reserve(self, task: UUID) -> None:
-        self.give(Reserve(PAYERS[task], task, PRICES[task]))
+        limit = MonthlyLimit(KEY, LIMIT, self.now) if task in LIMITED else None
+        self.give(Reserve(PAYERS[task], task, PRICES[task], limit))
 
     @rule(task=some_task)
     def charge_it_all(self, task: UUID) -> None:
-        self.give(Commit(PAYERS[task], task, PRICES[task]))
+        self.give(Commit(PAYERS[task], task, PRICES[task], self.now))
 
     @rule(task=some_task)
     def charge_a_part(self, task: UUID) -> None:
-        self.give(Commit(PAYERS[task], task, max(1, PRICES[task] // 3)))
+        self.give(Commit(PAYERS[task], task, max(1, PRICES[task] // 3), self.now))
 
     @rule(task=some_task)
     def release(self, task: UUID) -> None:
@@ -84,18 +107,24 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(task=some_task)
     def charge_too_much(self, task: UUID) -> None:
-        self.give(Commit(PAYERS[task], task, PRICES[task] + 1))
+        self.give(Commit(PAYERS[task], task, PRICES[task] + 1, self.now))
 
     @rule()
     def try_again_what_was_early(self) -> None:
         early, self.early = self.early, []
         for command in early:
-            self.give(command)
+            match command:
+                case Reserve(limit=MonthlyLimit() as limit):
+                    self.give(replace(command, limit=replace(limit, month=self.now)))
+                case Commit():
+                    self.give(replace(command, month=self.now))
+                case _:
+                    self.give(command)
 
     def give(self, command: LedgerCommand) -> None:
         account, hold = self.accounts[command.account_id], self.holds[command.task_id]
         try:
-            events = decide(command, account, hold)
+            events = decide(command, account, hold, self.budget)
         except Deferred:
             self.early.append(command)
             return
@@ -114,24 +143,42 @@ class LedgerMachine(RuleBasedStateMachine):
                     held = sum(u for t, u in self.open.items() if PAYERS[t] == payer)
                     used = sum(u for t, u in self.charged.items() if PAYERS[t] == payer)
                     assert self.granted[payer] - held - used >= event.amount_units
+                    assert event.key_id == (KEY if task in LIMITED else None)
+                    if task in LIMITED:
+                        assert self.taken(command) + event.amount_units <= LIMIT
                     self.open[task] = event.amount_units
                 case HoldCommitted():
                     held = self.open.pop(task)
                     assert event.amount_units + event.released_units == held
                     self.charged[task] = event.amount_units
+                    if task in LIMITED and isinstance(command, Commit):
+                        before = self.charged_in.get(command.month, 0)
+                        self.charged_in[command.month] = before + event.amount_units
                     self.ended.add(task)
                 case HoldReleased():
                     assert event.amount_units == self.open.pop(task)
                     self.ended.add(task)
                 case HoldRefused():
                     assert task not in self.open
+                    if event.reason == LIMIT_REACHED:
+                        assert event.used_units == self.taken(command)
+                        assert event.used_units + event.required_units > LIMIT
                     self.ended.add(task)
+
+    def taken(self, command: LedgerCommand) -> int:
+        """What the key has spent in the month of the command, and holds."""
+        assert isinstance(command, Reserve)
+        assert command.limit is not None
+        held = sum(units for task, units in self.open.items() if task in LIMITED)
+        return held + self.charged_in.get(self.budget.in_month(command.limit.month).month, 0)
 
     def take(self, events: list[LedgerEvent]) -> None:
         for event in events:
             self.events.append(event)
             if isinstance(event, HoldEvent):
                 self.holds[event.task_id] = HOLD.evolve(self.holds[event.task_id], event)
+            elif isinstance(event, BudgetEvent):
+                self.budget = BUDGET.evolve(self.budget, event)
             else:
                 account = self.accounts[event.account_id]
                 self.accounts[event.account_id] = ACCOUNT.evolve(account, event)
@@ -181,6 +228,12 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (hold.status == HoldStatus.HELD) == (task in self.open)
 
     @invariant()
+    def a_budget_holds_what_its_keys_tasks_hold(self) -> None:
+        held = sum(units for task, units in self.open.items() if task in LIMITED)
+        assert self.budget.held_units == held
+        assert self.budget.used_units == self.charged_in.get(self.budget.month, 0)
+
+    @invariant()
     def a_hold_ends_at_most_once_and_a_refusal_stays(self) -> None:
         for task in TASKS:
             ends = [
@@ -210,3 +263,27 @@ def test_a_charge_that_came_early_is_taken_once_its_reservation_is_there() -> No
     machine.try_again_what_was_early()
     assert machine.holds[task].status == HoldStatus.COMMITTED
     machine.what_is_held_are_the_open_holds()
+
+
+def test_a_limited_key_may_spend_again_when_the_month_has_turned() -> None:
+    machine = LedgerMachine()
+    machine.begin()
+    cheap, dear = TASKS[0], TASKS[2]
+    machine.open_an_account(ACCOUNTS[0])
+    machine.reserve(dear)
+    machine.charge_it_all(dear)
+    machine.turn_the_month()
+    machine.reserve(cheap)
+    assert machine.holds[cheap].status == HoldStatus.HELD
+    machine.a_budget_holds_what_its_keys_tasks_hold()
+
+
+def test_a_limited_key_may_not_spend_more_within_the_month() -> None:
+    machine = LedgerMachine()
+    machine.begin()
+    cheap, dear = TASKS[0], TASKS[2]
+    machine.open_an_account(ACCOUNTS[0])
+    machine.reserve(dear)
+    machine.charge_it_all(dear)
+    machine.reserve(cheap)
+    assert machine.holds[cheap].status == HoldStatus.REFUSED

@@ -9,8 +9,12 @@ from kernel.context import Origin
 from kernel.unit import Recorded
 from services.credits.domain import (
     ACCOUNT,
+    BUDGET,
     HOLD,
     AccountOpened,
+    BudgetHeld,
+    BudgetReleased,
+    BudgetSpent,
     CommitEntered,
     GrantEntered,
     HoldBarred,
@@ -24,7 +28,7 @@ from services.credits.domain import (
 )
 from services.credits.outbox import announce
 
-PAYER, USER, TASK = new_id(), new_id(), new_id()
+PAYER, USER, TASK, KEY = new_id(), new_id(), new_id(), new_id()
 
 SAID: list[tuple[LedgerEvent, PublicEvent | None]] = [
     (
@@ -54,6 +58,21 @@ SAID: list[tuple[LedgerEvent, PublicEvent | None]] = [
             available_units=20,
         ),
     ),
+    (
+        HoldRefused(TASK, PAYER, "monthly_credit_limit_reached", 30, 100, 50, 21),
+        public.CreditsDeclined(
+            task_id=TASK,
+            account_id=PAYER,
+            reason="monthly_credit_limit_reached",
+            required_units=30,
+            available_units=100,
+            limit_units=50,
+            used_units=21,
+        ),
+    ),
+    (BudgetHeld(KEY, TASK, 30, "2026-11", 0, 30), None),
+    (BudgetSpent(KEY, TASK, 10, 20, "2026-11", 10, 0), None),
+    (BudgetReleased(KEY, TASK, 30, 0), None),
     (HoldBarred(TASK, PAYER), None),
     (
         HoldCommitted(TASK, PAYER, 10, 20),
@@ -75,4 +94,4 @@ def test_says_of_each_event_what_others_may_know(
 
 
 def test_every_event_of_the_domain_is_covered_here() -> None:
-    assert {type(event) for event, _ in SAID} == {*ACCOUNT.events, *HOLD.events}
+    assert {type(event) for event, _ in SAID} == {*ACCOUNT.events, *HOLD.events, *BUDGET.events}

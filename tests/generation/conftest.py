@@ -94,7 +94,7 @@ class ScriptedProvider:
 
 @dataclass
 class ScriptedLedger:
-    """Consumes TaskCreated as credits would. `answer` is reserve, decline or silent."""
+    """Consumes TaskCreated as credits would. `answer` is reserve, decline, limit or silent."""
 
     inbox: Inbox
     answer: str = "reserve"
@@ -122,6 +122,10 @@ class ScriptedLedger:
                 required_units=event.price_units,
                 available_units=5_000,
             )
+        if self.answer == "limit" and isinstance(answer, CreditsDeclined):
+            reason = "monthly_credit_limit_reached"
+            limited = {"reason": reason, "limit_units": 70_000, "used_units": 65_000}
+            answer = answer.model_copy(update=limited)
         await self.inbox.receive(envelope_of(answer))
 
 

@@ -77,6 +77,21 @@ async def test_says_what_is_missing_when_the_ledger_declines(generation: Generat
     assert await generation.rows("SELECT 1 FROM generation.task_deadlines") == []
 
 
+async def test_says_how_far_the_keys_monthly_limit_is_when_that_is_why(
+    generation: Generation,
+) -> None:
+    generation.ledger.answer = "limit"
+    me = person()
+    answers = [await generation.create(me, KEYED) for _ in range(2)]
+    for answer in answers:
+        assert answer.status_code == 402
+        assert answer.json()["error"] == "monthly_credit_limit_reached"
+        assert answer.json()["details"] == {"required": 1.0, "limit": 7.0, "used": 6.5}
+    assert len(generation.ledger.heard) == 1
+    listed = await generation.call("GET", "/tasks", me)
+    assert listed.json()["tasks"] == []
+
+
 async def test_fails_the_task_of_a_silent_ledger_and_ignores_what_it_says_later(
     impatient: Generation,
 ) -> None:

@@ -20,6 +20,7 @@ from services.generation.domain.messages import (
     HearDeclined,
     HearReserved,
     HearStored,
+    MonthlyLimitReached,
     OutputKept,
     OutputProduced,
     ProviderJobSubmitted,
@@ -156,6 +157,12 @@ def test_a_repeated_reservation_changes_nothing(history: tuple[TaskEvent, ...]) 
 
 def test_declines_a_task_whose_credits_do_not_suffice() -> None:
     SPEC.given(*PENDING).when(DECLINED).then(declined)
+
+
+def test_a_task_that_is_declined_remembers_the_limit_that_it_met() -> None:
+    limited = MonthlyLimitReached(70_000, 65_000)
+    command = HearDeclined(PRICE, 5_000, AT, limited)
+    SPEC.given(*PENDING).when(command).then(TaskDeclined(ID, PRICE, 5_000, AT, limited))
 
 
 def test_gives_up_a_task_whose_ledger_is_silent_at_no_cost() -> None:

@@ -8,10 +8,18 @@ import pytest
 from contracts.credits import CreditsReleased
 from contracts.envelope import Envelope
 from contracts.generation import TaskChanged
-from contracts.keys import UserRegistered
+from contracts.keys import UserErased, UserRegistered
 from kernel.bus import Bus, Unroutable
+from kernel.clock import SystemClock
 from kernel.testing import envelope_of
 from tests.kernel.totals import OWNER, eventually, registration, release
+
+
+def erasure() -> Envelope:
+    """What two services must hear."""
+    event = UserErased(user_id=OWNER, account_id=OWNER, erased_at=SystemClock().now())
+    assert event.consumers == ("generation", "storage")
+    return envelope_of(event)
 
 
 class Recorder:
@@ -32,9 +40,9 @@ async def never(envelope: Envelope) -> None:
 
 
 class BusSuite:
-    async def join(self, bus: Bus, consumer: Recorder) -> None:
-        """Credits begins to hear, when others do already."""
-        bus.subscribe("credits", consumer, never)
+    async def join(self, bus: Bus, consumer: Recorder, name: str = "credits") -> None:
+        """A consumer begins to hear, when others do already."""
+        bus.subscribe(name, consumer, never)
 
     async def test_a_consumer_that_the_contract_names_gets_the_message(self, bus: Bus) -> None:
         credits_inbox, other = Recorder(), Recorder()
@@ -45,6 +53,34 @@ class BusSuite:
         await bus.publish(message)
         await eventually(lambda: credits_inbox.got == [message])
         assert other.got == []
+
+    async def test_each_of_two_consumers_gets_the_message_though_one_could_not_record_it(
+        self, bus: Bus
+    ) -> None:
+        generation, storage = Recorder(), Recorder(ConnectionError("the database is away"))
+        bus.subscribe("generation", generation, never)
+        bus.subscribe("storage", storage, never)
+        await bus.start()
+        message = erasure()
+        with suppress(ConnectionError):
+            await bus.publish(message)
+        if not storage.got:
+            await bus.publish(message)
+        await eventually(lambda: message in generation.got and message in storage.got)
+
+    async def test_a_message_for_two_waits_for_the_one_that_comes_later(self, bus: Bus) -> None:
+        storage, later, message = Recorder(), Recorder(), erasure()
+        bus.subscribe("storage", storage, never)
+        await bus.start()
+        refused = False
+        try:
+            await bus.publish(message)
+        except Unroutable:
+            refused = True
+        await self.join(bus, later, "generation")
+        if refused:
+            await bus.publish(message)
+        await eventually(lambda: message in later.got and message in storage.got)
 
     async def test_a_message_that_no_contract_sends_anywhere_is_confirmed(self, bus: Bus) -> None:
         await bus.start()

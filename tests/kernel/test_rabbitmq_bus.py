@@ -54,9 +54,9 @@ class TestRabbitMQBus(BusSuite):
     def _others(self, make: Make) -> None:
         self.make = make
 
-    async def join(self, bus: Bus, consumer: Recorder) -> None:
+    async def join(self, bus: Bus, consumer: Recorder, name: str = "credits") -> None:
         late = self.make()
-        late.subscribe("credits", consumer, never)
+        late.subscribe(name, consumer, never)
         await late.start()
 
 

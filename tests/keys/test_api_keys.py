@@ -4,12 +4,15 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from kernel.clock import new_id
 from kernel.http.api_key_format import well_formed
 from kernel.identifiers import shown
 from kernel.testing import FakeClock
 from services.keys.domain import Scope
 from tests.keys.conftest import Keys
+from tests.keys.watching import facts
 
 CREATE: dict[str, Any] = {"name": "My Production Key", "scopes": ["generation:create"]}
 
@@ -38,13 +41,31 @@ async def test_creates_a_key_in_the_seeds_shape(keys: Keys, clock: FakeClock) ->
     assert len(key_id) == len("key_") + 32
 
 
-async def test_refuses_a_limit_that_nothing_would_hold(keys: Keys) -> None:
+@pytest.mark.parametrize(
+    ("limit", "units"), [(0, 0), (5, 50_000), (0.1, 1_000), (12.3456, 123_456), (10**9, 10**13)]
+)
+async def test_keeps_a_monthly_limit_exactly_and_tells_it(
+    keys: Keys, limit: float, units: int
+) -> None:
     person = await keys.register()
-    asked = {**CREATE, "monthly_credit_limit": 5}
-    answer = await keys.call("POST", "/api/keys", person.identity, asked)
-    assert (answer.status_code, answer.json()["error"]) == (422, "not_offered")
-    assert answer.json()["details"] == {"field": "monthly_credit_limit"}
-    assert await keys.count("keys_read.api_keys_v2") == 0
+    created = await keys.create_key(person.identity, monthly_credit_limit=limit)
+    assert created["monthly_credit_limit"] == limit
+    shown = await keys.call("GET", f"/api/keys/{created['id']}", person.identity)
+    assert shown.json()["key"]["monthly_credit_limit"] == limit
+    told = await facts(keys, created["api_key"])
+    assert told is not None
+    assert told["monthly_credit_limit_units"] == units
+
+
+async def test_a_limited_key_makes_no_key_which_would_spend_beside_it(keys: Keys) -> None:
+    person = await keys.register()
+    own = await keys.create_key(person.identity, scopes=["keys:write"], monthly_credit_limit=5)
+    caller = person.with_key(own["id"], "keys:write")
+    for limit in (None, 5.0001, 5, 1):
+        asked = {"name": "n", "scopes": ["keys:write"], "monthly_credit_limit": limit}
+        answer = await keys.call("POST", "/api/keys", caller, asked)
+        assert answer.status_code == 403, limit
+        assert answer.json()["details"]["field"] == "monthly_credit_limit"
 
 
 async def test_a_key_without_end_and_limit_says_null(keys: Keys) -> None:

@@ -9,9 +9,12 @@ from kernel.testing import Spec
 from services.storage.domain import (
     OUTPUT,
     OUTPUTS,
+    PICTURE_EXTENSIONS,
+    EraseOutput,
     ExpectOutput,
     KeepOutput,
     OutputCommand,
+    OutputErased,
     OutputEvent,
     OutputExpected,
     OutputRejected,
@@ -20,6 +23,7 @@ from services.storage.domain import (
     StoredFile,
     decide,
     picture_key,
+    picture_keys,
     stream_of,
     thumbnail_key,
 )
@@ -44,8 +48,10 @@ def stored_file(sha256: str = "ab" * 32) -> StoredFile:
 EXPECT = ExpectOutput(TASK, USER, 2, "image", 4, 3)
 KEEP = KeepOutput(stored_file())
 REFUSE = RefuseOutput("too_large", "It is too large.")
+ERASE = EraseOutput()
 EXPECTED = OutputExpected(TASK, USER, 2, "image", 4, 3)
 STORED = OutputStored(TASK, USER, 2, stored_file())
+ERASED = OutputErased(TASK, USER, 2)
 REJECTED = OutputRejected(TASK, USER, 2, "too_large", "It is too large.")
 OUTPUT_SPEC = Spec(OUTPUTS)
 
@@ -77,7 +83,21 @@ def test_a_rejected_output_stays_rejected(late: OutputCommand) -> None:
     OUTPUT_SPEC.given(EXPECTED, REJECTED).when(late).then_nothing()
 
 
-@pytest.mark.parametrize("ending", [KEEP, REFUSE])
+def test_a_stored_output_is_erased_with_its_owner() -> None:
+    OUTPUT_SPEC.given(EXPECTED, STORED).when(ERASE).then(ERASED)
+
+
+@pytest.mark.parametrize("history", [(EXPECTED,), (EXPECTED, REJECTED)])
+def test_there_is_nothing_to_erase_of_what_was_not_stored(history: tuple[OutputEvent, ...]) -> None:
+    OUTPUT_SPEC.given(*history).when(ERASE).then_nothing()
+
+
+@pytest.mark.parametrize("late", [EXPECT, KEEP, REFUSE, ERASE])
+def test_an_erased_output_stays_erased(late: OutputCommand) -> None:
+    OUTPUT_SPEC.given(EXPECTED, STORED, ERASED).when(late).then_nothing()
+
+
+@pytest.mark.parametrize("ending", [KEEP, REFUSE, ERASE])
 def test_refuses_to_end_what_was_never_announced(ending: OutputCommand) -> None:
     OUTPUT_SPEC.when(ending).refused(NotFound, "output_not_expected")
 
@@ -107,6 +127,11 @@ def test_each_output_has_a_stream_of_its_own() -> None:
 def test_the_first_picture_has_the_name_of_its_task_alone() -> None:
     assert picture_key(USER, TASK, 0, "image/png") == f"images/generated/{USER_HEX}/{TASK_HEX}.png"
     assert thumbnail_key(TASK, 0) == f"images/thumbnails/{TASK_HEX}.webp"
+
+
+def test_a_picture_lies_under_one_of_its_keys_whatever_its_type() -> None:
+    keys = {picture_key(USER, TASK, 1, mime_type) for mime_type in PICTURE_EXTENSIONS}
+    assert set(picture_keys(USER, TASK, 1)) == keys
 
 
 def test_later_pictures_carry_their_number() -> None:

@@ -6,6 +6,7 @@ from kernel.clock import new_id
 from kernel.context import Origin
 from kernel.unit import Recorded
 from services.storage.domain import (
+    OutputErased,
     OutputEvent,
     OutputExpected,
     OutputRejected,
@@ -51,5 +52,6 @@ def test_a_rejected_output_is_told_with_its_reason() -> None:
     )
 
 
-def test_nobody_is_told_that_an_output_is_expected() -> None:
+def test_nobody_is_told_that_an_output_is_expected_or_erased() -> None:
     assert announce(recorded(OutputExpected(TASK, USER, 1, "image", None, None))) is None
+    assert announce(recorded(OutputErased(TASK, USER, 1))) is None

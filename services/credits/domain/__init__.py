@@ -13,6 +13,15 @@ from services.credits.domain.account import (
     ReleaseEntered,
     open_account,
 )
+from services.credits.domain.budget import (
+    BUDGET,
+    Budget,
+    BudgetEvent,
+    BudgetHeld,
+    BudgetReleased,
+    BudgetSpent,
+    month_of,
+)
 from services.credits.domain.hold import (
     HOLD,
     Hold,
@@ -27,9 +36,11 @@ from services.credits.domain.hold import (
 from services.credits.domain.ledger import (
     ENDED_BEFORE,
     INSUFFICIENT,
+    LIMIT_REACHED,
     Commit,
     LedgerCommand,
     LedgerEvent,
+    MonthlyLimit,
     Release,
     Reserve,
     decide,
@@ -37,12 +48,19 @@ from services.credits.domain.ledger import (
 
 __all__ = [
     "ACCOUNT",
+    "BUDGET",
     "ENDED_BEFORE",
     "HOLD",
     "INSUFFICIENT",
+    "LIMIT_REACHED",
     "Account",
     "AccountEvent",
     "AccountOpened",
+    "Budget",
+    "BudgetEvent",
+    "BudgetHeld",
+    "BudgetReleased",
+    "BudgetSpent",
     "Commit",
     "CommitEntered",
     "Entry",
@@ -58,10 +76,12 @@ __all__ = [
     "HoldStatus",
     "LedgerCommand",
     "LedgerEvent",
+    "MonthlyLimit",
     "OpenAccount",
     "Release",
     "ReleaseEntered",
     "Reserve",
     "decide",
+    "month_of",
     "open_account",
 ]

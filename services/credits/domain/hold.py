@@ -13,18 +13,26 @@ from kernel.messages import Aggregate
 
 @dataclass(frozen=True, slots=True)
 class HoldPlaced:
+    """`key_id` names whose monthly budget it counts against, None for a key without a limit."""
+
     task_id: UUID
     account_id: UUID
     amount_units: int
+    key_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HoldRefused:
+    """`limit_units` and `used_units` (spent this month and held) are the key's, where its monthly
+    limit is the reason."""
+
     task_id: UUID
     account_id: UUID
     reason: str
     required_units: int
     available_units: int
+    limit_units: int | None = None
+    used_units: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +73,20 @@ class HoldStatus(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Hold:
     """`amount_units` is what was placed; `committed_units` what it ended by charging. One account
-    alone is asked for a task; `account_id` is None until the first word of it."""
+    alone is asked for a task; `account_id` is None until the first word of it. `key_id` is the key
+    whose budget it takes from."""
 
     status: HoldStatus = HoldStatus.NONE
     account_id: UUID | None = None
     amount_units: int = 0
     committed_units: int = 0
+    key_id: UUID | None = None
 
 
 def _evolve_hold(state: Hold, event: HoldEvent) -> Hold:
     match event:
         case HoldPlaced():
-            return Hold(HoldStatus.HELD, event.account_id, event.amount_units)
+            return Hold(HoldStatus.HELD, event.account_id, event.amount_units, key_id=event.key_id)
         case HoldRefused():
             return Hold(HoldStatus.REFUSED, event.account_id, event.required_units)
         case HoldBarred():

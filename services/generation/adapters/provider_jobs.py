@@ -150,6 +150,7 @@ class ProviderJobs:
                     case "submitted":
                         await self._look(job)
                     case _:
+                        await self._objects.delete(_claim_of(job))
                         await self._fail(job, Refused(Fault.UNKNOWN, "never found again"))
         except (*DATABASE_AWAY, TimeoutError) as error:
             # The lease runs out and the job is claimed again, or counted as unknown.
@@ -221,20 +222,23 @@ class ProviderJobs:
 
     async def _made(self, job: DueJob, content: bytes) -> None:
         """The bytes first, then the record: what a crash leaves between is an object that nobody
-        names, and a job whose answer was lost."""
-        key = f"claims/{job.job_id}"
+        names until the job, whose answer was lost, is given up. A task that has ended meanwhile
+        wants them no more."""
+        key = _claim_of(job)
         await self._objects.put_bytes(key, content)
         now = self._now()
         submitted = RecordSubmitted(job.output_index, job.attempt, job.provider, "", now)
         produced = RecordProduced(job.output_index, "", now, object_key=key)
 
-        async def work(unit: Unit) -> None:
+        async def work(unit: Unit) -> bool:
             stream_id = TASK.stream_id(job.task_id)
             await unit.decide(SAGA, stream_id, submitted)
-            await unit.decide(SAGA, stream_id, produced)
+            recorded = await unit.decide(SAGA, stream_id, produced)
             record_job_end(unit, job, "done")
+            return bool(recorded)
 
-        await self._store.transact(work)
+        if not await self._store.transact(work):
+            await self._objects.delete(key)
 
     async def _produced(self, job: DueJob, url: str) -> None:
         """A success after the task has ended is recorded with the job, and not delivered."""
@@ -332,3 +336,8 @@ class ProviderJobs:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
         self._wake.clear()
+
+
+def _claim_of(job: DueJob) -> str:
+    """Where the object store holds what came with the vendor's answer."""
+    return f"claims/{job.job_id}"

@@ -82,16 +82,9 @@ async def _creation_answer(
 ) -> JSONResponse:
     """201 with what is reserved, 402 when the ledger declined, 503 when it was silent."""
     if row["declined"]:
-        details = row["error_details"]
-        answer = problem(
-            402,
-            "insufficient_credits",
-            "The balance does not cover the price.",
-            {
-                "required": to_credits(details["required_units"]),
-                "available": to_credits(details["available_units"]),
-            },
-        )
+        units = row["error_details"].items()
+        details = {name.removesuffix("_units"): to_credits(amount) for name, amount in units}
+        answer = problem(402, row["error_code"], row["error_message"], details)
     elif row["outcome"] == "credits_unavailable":
         # Nothing came of it, so the same key may try anew.
         await tasks.idempotency.forget(attempt)

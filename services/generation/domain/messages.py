@@ -33,17 +33,27 @@ class CreateTask:
 
 
 @dataclass(frozen=True, slots=True)
+class MonthlyLimitReached:
+    """Of the API key that asked: `used_units` of `limit_units` are spent this month or held."""
+
+    limit_units: int
+    used_units: int
+
+
+@dataclass(frozen=True, slots=True)
 class HearReserved:
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class HearDeclined:
-    """The ledger's answer is no: so much is required, only so much available."""
+    """The ledger's answer is no: so much is required, only so much available. `limited` is given
+    where the key's monthly limit is why."""
 
     required_units: int
     available_units: int
     at: datetime
+    limited: MonthlyLimitReached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,7 @@ class TaskDeclined:
     required_units: int
     available_units: int
     at: datetime
+    limited: MonthlyLimitReached | None = None
 
 
 @dataclass(frozen=True, slots=True)

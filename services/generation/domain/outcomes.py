@@ -15,7 +15,7 @@ class Outcome:
 
 _PAID = (("completed", "Every output is stored and can be downloaded."),)
 _FREE = (
-    ("declined", "The balance did not cover the price; nothing was asked."),
+    ("declined", "The balance, or the key's monthly limit, did not cover it; nothing was asked."),
     ("credits_unavailable", "The ledger did not answer in time."),
     ("input_refused", "The provider refused the request."),
     ("output_moderated", "The provider withheld the result."),

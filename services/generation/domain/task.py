@@ -168,7 +168,13 @@ def _declined(command: HearDeclined, state: Task) -> Sequence[TaskEvent]:
     if state.stage != Stage.PENDING:
         return ()
     return (
-        TaskDeclined(state.task_id, command.required_units, command.available_units, command.at),
+        TaskDeclined(
+            state.task_id,
+            command.required_units,
+            command.available_units,
+            command.at,
+            command.limited,
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from kernel.http import (
 )
 from kernel.http.api_key_format import DISPLAYED_LENGTH, key_sha256
 from kernel.identifiers import parsed
+from kernel.money import to_units
 from kernel.rates import Rate
 from kernel.unit import Unit
 from services.keys.adapters import Attempt, AuditTrail
@@ -137,13 +138,6 @@ async def _command(
         own = await unit.state(API_KEY, API_KEY.stream_id(caller.key_id))
         creator = Creator(caller.key_id, own)
     days, limit = body.expires_in_days, body.monthly_credit_limit
-    if limit is not None:
-        # A limit on money that nothing holds yet is worse than none: credits will enforce it.
-        raise Invalid(
-            "not_offered",
-            "monthly_credit_limit: not enforced yet, so not accepted; leave it out.",
-            {"field": "monthly_credit_limit"},
-        )
     return CreateKey(
         key_id=key_id,
         user_id=caller.user_id,
@@ -153,7 +147,7 @@ async def _command(
         name=body.name,
         scopes=tuple(dict.fromkeys(scope.value for scope in body.scopes)),
         expires_at=None if days is None else unit.now + timedelta(days=days),
-        monthly_credit_limit_units=None,
+        monthly_credit_limit_units=None if limit is None else to_units(limit),
         created_by=creator,
         at=unit.now,
         allowed_ips=tuple(dict.fromkeys(body.allowed_ips)),

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from kernel.rates import Rate
 
-V = TypeVar("V", datetime, int)
 Network = IPv4Network | IPv6Network
 
 _UNITS_S: Final = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
@@ -37,7 +36,8 @@ def field_beyond(asked: Bounded, own: Bounded) -> str | None:
         return "scopes"
     if _exceeds(asked.expires_at, own.expires_at):
         return "expires_in_days"
-    if _exceeds(asked.monthly_credit_limit_units, own.monthly_credit_limit_units):
+    # Whatever limit it had, the new key would have a month of its own beside its maker's.
+    if own.monthly_credit_limit_units is not None:
         return "monthly_credit_limit"
     if not _within_ranges(asked.allowed_ips, own.allowed_ips):
         return "allowed_ips"
@@ -117,7 +117,7 @@ def _within(asked: Network, own: Network) -> bool:
     )
 
 
-def _exceeds(asked: V | None, own: V | None) -> bool:
+def _exceeds(asked: datetime | None, own: datetime | None) -> bool:
     """Whether `asked` lies beyond `own`; None is beyond everything."""
     if own is None:
         return False

@@ -48,6 +48,16 @@ class DueFetch:
         return Origin(self.request_id, self.causation_id, self.traceparent)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedFetch:
+    """What is known of an output that was stored or rejected."""
+
+    task_id: UUID
+    output_index: int
+    user_id: UUID
+    object_key: str | None
+
+
 class DueList:
     """The table `output_fetches` of storage."""
 
@@ -94,6 +104,44 @@ class DueList:
                 *(fetch.task_id, fetch.output_index, fetch.claims, error, next_try_at),
             )
 
+    async def owner_is_erased(self, fetch: DueFetch) -> bool:
+        async with self._database.connection() as connection:
+            return bool(
+                await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM storage.erasures WHERE user_id = $1)",
+                    fetch.user_id,
+                )
+            )
+
+    async def hasten(self, user_id: UUID, now: datetime, limit: int) -> None:
+        """Make some of the user's outputs that wait for another attempt due now."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE storage.output_fetches SET next_try_at = $2 WHERE ctid = ANY(ARRAY("
+                "SELECT ctid FROM storage.output_fetches"
+                " WHERE user_id = $1 AND state = 'waiting' AND next_try_at > $2 LIMIT $3))",
+                *(user_id, now, limit),
+            )
+
+    async def ended_of(self, user_id: UUID, limit: int) -> Sequence[EndedFetch]:
+        """Outputs of the user with which no worker is busy any more."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT task_id, output_index, user_id, object_key FROM storage.output_fetches"
+                " WHERE user_id = $1 AND state <> 'waiting' LIMIT $2",
+                *(user_id, limit),
+            )
+        return [EndedFetch(**row) for row in rows]
+
+    async def has_any_of(self, user_id: UUID) -> bool:
+        async with self._database.connection() as connection:
+            return bool(
+                await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM storage.output_fetches WHERE user_id = $1)",
+                    user_id,
+                )
+            )
+
     async def void_leases(self) -> None:
         """For the start of a process that shares its database with no other: who leased is dead."""
         async with self._database.connection() as connection:
@@ -112,6 +160,14 @@ def record_fetch(unit: Unit, output: ExpectOutput, url: str, object_key: str | N
         *(output.task_id, output.index, output.user_id, url, object_key, output.task_type),
         *(output.width, output.height, unit.now),
         *(unit.origin.correlation_id, unit.origin.causation_id, unit.origin.traceparent),
+    )
+
+
+def record_forgotten(unit: Unit, fetch: DueFetch | EndedFetch) -> None:
+    """Its stream remembers that it has been here: announced again, it is not fetched again."""
+    unit.record_sql(
+        "DELETE FROM storage.output_fetches WHERE task_id = $1 AND output_index = $2",
+        *(fetch.task_id, fetch.output_index),
     )
 
 

@@ -20,7 +20,14 @@ from kernel.objects import LocalObjectStore
 from kernel.outbound import Refused, Unreachable
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
-from services.storage.adapters.due_list import FENCED_TABLE, DueFetch, DueList, record_end
+from services.storage.adapters.due_list import (
+    FENCED_TABLE,
+    DueFetch,
+    DueList,
+    record_end,
+    record_forgotten,
+)
+from services.storage.adapters.erasing import delete_objects
 from services.storage.adapters.fetching import PictureFetcher
 from services.storage.adapters.pictures import PictureRefused
 from services.storage.domain import (
@@ -43,6 +50,7 @@ CLAIMS_MAX: Final = 16
 THUMBNAIL_TYPE: Final = "image/webp"
 
 _CANNOT_STORE: Final = RefuseOutput("storage_failed", "The output could not be stored.")
+_OWNER_ERASED: Final = RefuseOutput("owner_erased", "Its owner has been erased.")
 _NOT_A_PICTURE: Final = RefuseOutput("unsupported_type", "Only pictures can be stored yet.")
 
 _log = structlog.get_logger(__name__)
@@ -115,6 +123,9 @@ class OutputWorker:
 
     async def _attempt(self, fetch: DueFetch) -> KeepOutput | RefuseOutput | None:
         """How the output ends; None when it is to be tried again. Raises `Overtaken`."""
+        if await self._due.owner_is_erased(fetch):
+            await delete_objects(self._objects, fetch)
+            return _OWNER_ERASED
         if fetch.task_type != "image":
             return _NOT_A_PICTURE
         if fetch.claims > CLAIMS_MAX:
@@ -176,6 +187,8 @@ class OutputWorker:
                 record_end(unit, fetch, "done")
             else:
                 record_end(unit, fetch, "rejected", ending.code)
+            if ending is _OWNER_ERASED:
+                record_forgotten(unit, fetch)
 
         try:
             await self._store.transact(work)
@@ -183,14 +196,14 @@ class OutputWorker:
             if error.table_name != FENCED_TABLE:
                 raise
             raise Overtaken from None
+        await self._forget_claim(fetch)
         if isinstance(ending, KeepOutput):
-            await self._forget_claim(fetch)
             _log.info("output_stored", size_bytes=ending.file.size, **_named(fetch))
         else:
             _log.warning("output_rejected", code=ending.code, **_named(fetch))
 
     async def _forget_claim(self, fetch: DueFetch) -> None:
-        """What generation had left for us has its own key now; what can't be removed is swept."""
+        """What generation had left for us has its own key now, or is refused."""
         if fetch.object_key is not None:
             with suppress(OSError):
                 await self._objects.delete(fetch.object_key)
