@@ -14,6 +14,7 @@ from kernel.errors import Rejected
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
+from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -32,6 +33,7 @@ from services.keys.adapters import (
     SignIns,
     Users,
 )
+from services.keys.adapters.audit_seals import AuditSeals, SealStore
 from services.keys.adapters.firebase import FirebaseTokens
 from services.keys.adapters.guesses import Guesses
 from services.keys.adapters.mail_tokens import MailTokens
@@ -118,6 +120,8 @@ def create_service(
         mfa_routes(store, factors, people.users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
     ]
+    objects = LocalObjectStore(settings.objects_root)
+    seals = AuditSeals(database, SealStore(objects), clock)
     return Service(
         name="keys",
         app=create_app(
@@ -126,7 +130,7 @@ def create_service(
         store=store,
         read_model=READ_MODEL,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(idempotency.run, usage.run, *people.workers),
+        workers=(idempotency.run, usage.run, seals.run, *people.workers),
         resources=people.resources,
     )
 

@@ -23,6 +23,10 @@ from services.keys.domain.audit import AUDIT_LOG, AUDITING, SUCCEEDED, Action, R
 
 SALT_BYTES: Final = 16
 _REFUSALS_BELOW: Final = 500
+_UNSEALED: Final = """
+    INSERT INTO keys.audit_unsealed AS known (user_id, length, sha256, since)
+        VALUES ($1, $2, $3, $4)
+    ON CONFLICT (user_id) DO UPDATE SET length = excluded.length, sha256 = excluded.sha256"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,10 @@ class AuditTrail:
         log_id, user_id = (one.stream_id(attempt.user_id) for one in (AUDIT_LOG, USER))
         await unit.load({log_id: AUDIT_LOG, user_id: USER})
         (recorded,) = await unit.decide(AUDITING, log_id, command)
+        entry = recorded.event
+        unit.record_sql(_UNSEALED, entry.user_id, entry.sequence, entry.sha256, unit.now)
         if (await unit.state(USER, user_id)).erased_at is None:
-            ref = client_ref(recorded.event.sequence)
+            ref = client_ref(entry.sequence)
             await self._personal.keep(unit, attempt.user_id, ref, told)
 
     async def note_alone(self, attempt: Attempt, outcome: str = SUCCEEDED) -> None:
