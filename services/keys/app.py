@@ -14,6 +14,7 @@ from kernel.errors import Rejected
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
+from kernel.identifiers import shown
 from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
@@ -21,6 +22,7 @@ from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Closable, Platform, Service, Worker
 from kernel.settings import read_settings
+from kernel.sql import Database
 from services.keys.adapters import (
     Accounts,
     AuditTrail,
@@ -33,6 +35,7 @@ from services.keys.adapters import (
     SignIns,
     Users,
 )
+from services.keys.adapters.audit_check import AuditCheck, Faulty
 from services.keys.adapters.audit_seals import AuditSeals, SealStore
 from services.keys.adapters.firebase import FirebaseTokens
 from services.keys.adapters.guesses import Guesses
@@ -250,6 +253,24 @@ def _key_routers(
         admin_key_routes(store.database, changes, views, audit),
         key_use_routes(usage),
     ]
+
+
+async def audit_verdict(database: Database) -> tuple[int, str]:
+    """Whether all audit logs are whole, as an exit status and in one line."""
+    objects = LocalObjectStore(read_settings(KeysSettings).objects_root)
+    try:
+        whole = await AuditCheck(database, SealStore(objects)).run()
+    except Faulty as faulty:
+        fault = faulty.fault
+        whose = "" if fault.user_id is None else f"{shown('user', fault.user_id)}: entry "
+        what = f"{whose or 'seal '}{fault.number}: {fault.wrong}: {fault.words}"
+        return 1, f"audit log: {what}"
+    finally:
+        objects.close()
+    return 0, (
+        f"audit log: whole: {whole.entries} entries in {whole.logs} logs, {whole.seals} seals,"
+        f" the last {whole.last_seal_sha256}; {whole.unsealed} logs wait for the next"
+    )
 
 
 async def ensure_admin(service: Service, platform: Platform, email: str, password: str) -> UUID:
