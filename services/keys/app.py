@@ -52,6 +52,7 @@ from services.keys.api import (
     admin_key_routes,
     admin_user_routes,
     api_key_routes,
+    key_audit_routes,
     key_use_routes,
     live_session_routes,
     mailed_link_routes,
@@ -250,6 +251,7 @@ def _key_routers(
     )
     return [
         api_key_routes(creation, changes, views, audit),
+        key_audit_routes(store.database, audit),
         admin_key_routes(store.database, changes, views, audit),
         key_use_routes(usage),
     ]

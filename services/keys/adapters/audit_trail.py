@@ -6,7 +6,7 @@ hash of it: erasing a person leaves their chain whole.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -109,6 +109,17 @@ class AuditTrail:
             await self.note(unit, attempt, outcome)
 
         await self._store.transact(work)
+
+    async def clients(self, user_id: UUID, sequences: Sequence[int]) -> dict[int, Client]:
+        """Where entries of a log came from; nothing of those whose record is erased."""
+        refs = {client_ref(sequence): sequence for sequence in sequences}
+        async with self._store.database.connection() as connection:
+            told = await self._personal.read(connection, user_id, list(refs))
+        clients = {}
+        for ref, text in told.items():
+            _, address, agent = json.loads(text)
+            clients[refs[ref]] = Client(address, agent)
+        return clients
 
     @asynccontextmanager
     async def refusals(self, attempt: Attempt) -> AsyncIterator[None]:
