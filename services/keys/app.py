@@ -7,6 +7,7 @@ from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 import structlog
 from fastapi import APIRouter
 
@@ -267,6 +268,11 @@ async def audit_verdict(database: Database) -> tuple[int, str]:
         whose = "" if fault.user_id is None else f"{shown('user', fault.user_id)}: entry "
         what = f"{whose or 'seal '}{fault.number}: {fault.wrong}: {fault.words}"
         return 1, f"audit log: {what}"
+    except asyncpg.UndefinedTableError as error:  # never started on this database, or dropped
+        return (
+            1,
+            f"audit log: can't be read: {error}; `python -m services migrate` or `rebuild keys`",
+        )
     finally:
         objects.close()
     return 0, (

@@ -133,6 +133,14 @@ async def test_an_empty_log_is_whole(keys: Keys) -> None:
     assert (await audit_verdict(keys.platform.database))[0] == 0
 
 
+async def test_a_read_model_that_is_not_there_is_said_in_one_line(vault: Vault) -> None:
+    await vault.sql("DROP TABLE keys_read.key_audit_logs")
+    status, words = await vault.verdict()
+    assert status == 1
+    assert "key_audit_logs" in words
+    assert "\n" not in words
+
+
 async def test_what_no_seal_has_seen_yet_is_counted(vault: Vault) -> None:
     await vault.keys.sign_in(vault.people[0])
     status, words = await vault.verdict()
