@@ -143,22 +143,27 @@ class LocalObjectStore:
         """No longer hold other processes back from sweeping; the store is not used after it."""
         self._leave()
 
-    async def put_file(self, key: str, source: Path, content_type: str) -> StoredObject:
-        """Copy `source` to `key`, replacing what is there, durable when it returns.
+    async def put_file(
+        self, key: str, source: Path, content_type: str, *, replace: bool = True
+    ) -> StoredObject:
+        """Copy `source` to `key`, durable when it returns.
+
+        What is there is replaced; without `replace` it stays, and of many puts at once one wins.
 
         Raises:
             Invalid: `invalid_object_key`, or `content_type_mismatch` with the key's extension.
-            Rejected: `object_key_conflict`, the key lies below another object or above some.
+            Rejected: `object_key_conflict`, the key lies below another object or above some;
+                `object_exists`, without `replace`.
         """
         checked = ObjectKey(key)
         claimed = content_type.partition(";")[0].strip().lower()
         if checked.content_type not in {claimed, UNKNOWN_TYPE}:
             raise Invalid("content_type_mismatch", "The key's extension says another type.")
-        return await asyncio.to_thread(self._put, checked, source)
+        return await asyncio.to_thread(self._put, checked, source, replace=replace)
 
-    async def put_bytes(self, key: str, content: bytes) -> StoredObject:
+    async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
         """The same for what is in memory already, under a key of any type."""
-        return await asyncio.to_thread(self._put_bytes, ObjectKey(key), content)
+        return await asyncio.to_thread(self._put_bytes, ObjectKey(key), content, replace=replace)
 
     async def open(self, key: str) -> ObjectChunks:
         """Raises NotFound (`object_not_found`), Invalid (`invalid_object_key`)."""
@@ -181,7 +186,7 @@ class LocalObjectStore:
         await asyncio.to_thread(self._stat, checked)
         return self._root.joinpath(*checked.segments)
 
-    def _put(self, key: ObjectKey, source: Path) -> StoredObject:
+    def _put(self, key: ObjectKey, source: Path, *, replace: bool) -> StoredObject:
         name = new_id().hex
         with _folder(self._root, (_INCOMING,)) as incoming:
             try:
@@ -190,7 +195,7 @@ class LocalObjectStore:
                     _conflicts_refused(),
                     _folder(self._root, key.segments[:-1], create=True) as folder,
                 ):
-                    os.rename(name, key.segments[-1], src_dir_fd=incoming, dst_dir_fd=folder)
+                    _move(name, incoming, key.segments[-1], folder, replace=replace)
                     os.fsync(folder)
             except BaseException:  # whatever broke it, nothing half done stays; re-raised
                 with suppress(FileNotFoundError):
@@ -198,11 +203,11 @@ class LocalObjectStore:
                 raise
         return stored
 
-    def _put_bytes(self, key: ObjectKey, content: bytes) -> StoredObject:
+    def _put_bytes(self, key: ObjectKey, content: bytes, *, replace: bool) -> StoredObject:
         source = self.incoming / f"{new_id().hex}.whole"
         try:
             source.write_bytes(content)
-            return self._put(key, source)
+            return self._put(key, source, replace=replace)
         finally:
             source.unlink(missing_ok=True)
 
@@ -251,6 +256,17 @@ def _copy_in(key: ObjectKey, source: Path, name: str, incoming: int) -> StoredOb
         target.flush()
         os.fsync(target.fileno())
         return _described(key, os.fstat(target.fileno()))
+
+
+def _move(name: str, incoming: int, target: str, folder: int, *, replace: bool) -> None:
+    if replace:
+        os.rename(name, target, src_dir_fd=incoming, dst_dir_fd=folder)
+        return
+    try:  # a rename can't be told to leave what is there; a second name for a file can't take one
+        os.link(name, target, src_dir_fd=incoming, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        raise Rejected("object_exists", "There is an object of this key already.") from None
+    os.unlink(name, dir_fd=incoming)
 
 
 @contextmanager

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     def in_production(self) -> bool:
         return self.mode == "production"
 
+    @property
+    def objects_root(self) -> Path:
+        """The one object store of all services; each has folders of its own in it."""
+        return self.home / "objects"
+
     @field_validator("public_base_url")
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:

@@ -5,7 +5,9 @@ It may start before its database and its broker: it waits for the one, and the b
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -16,7 +18,9 @@ from starlette.types import ASGIApp
 
 from kernel import logs
 from kernel.bus import RabbitMQBus
+from kernel.embedded_postgres import EmbeddedPostgres
 from kernel.migrations import migrate
+from kernel.postgres_cluster import PostgresUnavailable
 from kernel.runtime import Endpoint, Runtime, listening, metrics_endpoint
 from kernel.secrets import Secrets, secrets_of
 from kernel.service import Ground, Platform, Service
@@ -55,6 +59,38 @@ def run(name: str, compose: Compose, migrations: Path) -> int:
             await database.close()
 
     return _process(serve)
+
+
+def run_once(work: Callable[[Database], Coroutine[Any, Any, tuple[int, str]]]) -> int:
+    """Do `work` on the product's database, print its words, and return its exit status.
+
+    Without `DATABASE_URL` the embedded server of `SMARTSPEC_HOME` is started for it, and ends with
+    it; the product must be stopped then.
+    """
+    settings = read_settings(Settings)
+    logs.configure(settings.log_level)
+
+    async def once(dsn: str) -> tuple[int, str]:
+        database = await Database.connect(dsn)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    try:
+        with ExitStack() as ground:
+            dsn = settings.database_url
+            if dsn is None:
+                postgres = EmbeddedPostgres(settings.home / "postgres")
+                ground.callback(postgres.stop)
+                dsn = postgres.start()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                status, words = runner.run(once(dsn))
+    except (PostgresUnavailable, OSError) as error:
+        sys.stderr.write(f"SmartSpec can't go on: {error}\n")
+        return 1
+    sys.stdout.write(f"{words}\n")
+    return status
 
 
 def run_edge(name: str, compose: ComposeEdge) -> int:

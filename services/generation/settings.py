@@ -1,7 +1,5 @@
 """What generation reads from the environment."""
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr
 
 from kernel.settings import Settings
@@ -22,8 +20,3 @@ class GenerationSettings(Settings):
     deadline_s: int | None = Field(
         None, ge=1, le=86_400, validation_alias="SMARTSPEC_TASK_DEADLINE_S"
     )
-
-    @property
-    def objects_root(self) -> Path:
-        """Where outputs wait for storage that came with their vendor's answer: its object store."""
-        return self.home / "objects"

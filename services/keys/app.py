@@ -7,6 +7,7 @@ from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 import structlog
 from fastapi import APIRouter
 
@@ -15,12 +16,15 @@ from kernel.errors import Rejected
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
+from kernel.identifiers import shown
+from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Closable, Platform, Service, Worker
 from kernel.settings import read_settings
+from kernel.sql import Database
 from services.keys.adapters import (
     Accounts,
     AuditTrail,
@@ -33,6 +37,8 @@ from services.keys.adapters import (
     SignIns,
     Users,
 )
+from services.keys.adapters.audit_check import AuditCheck, Faulty
+from services.keys.adapters.audit_seals import AuditSeals, SealStore
 from services.keys.adapters.firebase import FirebaseTokens
 from services.keys.adapters.guesses import Guesses
 from services.keys.adapters.mail_tokens import MailTokens
@@ -48,6 +54,7 @@ from services.keys.api import (
     admin_key_routes,
     admin_user_routes,
     api_key_routes,
+    key_audit_routes,
     key_use_routes,
     live_session_routes,
     mailed_link_routes,
@@ -119,6 +126,8 @@ def create_service(
         mfa_routes(store, factors, people.users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
     ]
+    objects = LocalObjectStore(settings.objects_root)
+    seals = AuditSeals(database, SealStore(objects), clock)
     return Service(
         name="keys",
         app=create_app(
@@ -127,7 +136,7 @@ def create_service(
         store=store,
         read_model=READ_MODEL,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(idempotency.run, usage.run, *people.workers),
+        workers=(idempotency.run, usage.run, seals.run, *people.workers),
         resources=people.resources,
     )
 
@@ -246,9 +255,33 @@ def _key_routers(
     )
     return [
         api_key_routes(creation, changes, views, audit),
+        key_audit_routes(store.database, audit),
         admin_key_routes(store.database, changes, views, audit),
         key_use_routes(usage),
     ]
+
+
+async def audit_verdict(database: Database) -> tuple[int, str]:
+    """Whether all audit logs are whole, as an exit status and in one line."""
+    objects = LocalObjectStore(read_settings(KeysSettings).objects_root)
+    try:
+        whole = await AuditCheck(database, SealStore(objects)).run()
+    except Faulty as faulty:
+        fault = faulty.fault
+        whose = "" if fault.user_id is None else f"{shown('user', fault.user_id)}: entry "
+        what = f"{whose or 'seal '}{fault.number}: {fault.wrong}: {fault.words}"
+        return 1, f"audit log: {what}"
+    except asyncpg.UndefinedTableError as error:  # never started on this database, or dropped
+        return (
+            1,
+            f"audit log: can't be read: {error}; `python -m services migrate` or `rebuild keys`",
+        )
+    finally:
+        objects.close()
+    return 0, (
+        f"audit log: whole: {whole.entries} entries in {whole.logs} logs, {whole.seals} seals,"
+        f" the last {whole.last_seal_sha256}; {whole.unsealed} logs wait for the next"
+    )
 
 
 async def ensure_admin(service: Service, platform: Platform, email: str, password: str) -> UUID:

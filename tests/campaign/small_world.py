@@ -131,7 +131,7 @@ def _services(platform: Platform, home: Path, vendors_url: str) -> Services:
     )
     return {
         "keys": keys_app.create_service(
-            KeysSettings(), platform, access_tokens, Passwords(hasher=_CHEAP)
+            KeysSettings(SMARTSPEC_HOME=home), platform, access_tokens, Passwords(hasher=_CHEAP)
         ),
         "credits": credits_app.create_service(CreditsSettings(), platform),
         "generation": generation_app.create_service(

@@ -238,6 +238,52 @@ async def test_puts_of_one_key_at_once_leave_one_whole_object(
     assert incoming(root) == []
 
 
+async def test_a_put_that_may_not_replace_leaves_what_is_there(
+    store: LocalObjectStore, source: Callable[[bytes], Path], root: Path
+) -> None:
+    first = await store.put_bytes(KEY, b"one", replace=False)
+
+    for put in (
+        store.put_bytes(KEY, b"two", replace=False),
+        store.put_file(KEY, source(b"two"), PNG, replace=False),
+    ):
+        with pytest.raises(Rejected) as refused:
+            await put
+        assert refused.value.code == "object_exists"
+
+    assert await read(store, KEY) == b"one"
+    assert await store.stat(KEY) == first
+    assert incoming(root) == []
+
+
+async def test_of_many_puts_at_once_that_may_not_replace_one_wins(
+    store: LocalObjectStore, root: Path
+) -> None:
+    async def put(n: int) -> int | None:
+        try:
+            await store.put_bytes(KEY, bytes([n]) * 100_000, replace=False)
+        except Rejected:
+            return None
+        return n
+
+    winners = [n for n in await asyncio.gather(*map(put, range(8))) if n is not None]
+
+    assert len(winners) == 1
+    assert await read(store, KEY) == bytes(winners) * 100_000
+    assert incoming(root) == []
+
+
+async def test_a_put_that_may_not_replace_does_not_follow_a_planted_link(
+    store: LocalObjectStore, root: Path, tmp_path: Path
+) -> None:
+    (root / "file.png").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(Rejected):
+        await store.put_bytes("file.png", b"evil", replace=False)
+
+    assert not (tmp_path / "outside").exists()
+
+
 def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 

@@ -385,6 +385,7 @@ def families(text: str) -> dict[str, Metric]:
 
 BASE_UNITS = ("seconds", "bytes", "total", "info", "ratio")
 COUNTS_OF_THINGS = {
+    "smartspec_audit_unsealed_logs",
     "smartspec_outbox_pending",
     "smartspec_inbox_messages",
     "smartspec_database_pool_connections",

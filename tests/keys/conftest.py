@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -135,6 +136,14 @@ class Keys:
     async def count(self, table: str) -> int:
         async with self.platform.database.connection() as connection:
             return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the files of each test's services lie."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("SMARTSPEC_HOME", str(home))
+    return home
 
 
 @pytest.fixture

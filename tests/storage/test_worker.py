@@ -83,8 +83,10 @@ class FaultyStore(LocalObjectStore):
 
     after_put: Callable[[], Awaitable[None]] | None = None
 
-    async def put_file(self, key: str, source: Path, content_type: str) -> StoredObject:
-        stored = await super().put_file(key, source, content_type)
+    async def put_file(
+        self, key: str, source: Path, content_type: str, *, replace: bool = True
+    ) -> StoredObject:
+        stored = await super().put_file(key, source, content_type, replace=replace)
         happens, self.after_put = self.after_put, None
         if happens is not None:
             await happens()

@@ -219,3 +219,17 @@ def test_a_locked_second_factor_stops_no_other_call(product: Product) -> None:
         assert client.post(f"{MFA}/verify", json=right).status_code == 429
         assert client.get(KEYS).status_code == 200
         assert holder.status_of(created["api_key"]) == 200
+
+
+def test_audit_says_what_was_tried_with_a_key(holder: Holder) -> None:
+    created = holder.create()
+    holder.client.post(f"{KEYS}/{created['id']}/rotate")
+    holder.client.post(f"{KEYS}/{created['id']}/revoke").raise_for_status()
+    entries = (
+        holder.client.get(f"{KEYS}/{created['id']}/audit").raise_for_status().json()["entries"]
+    )
+    assert [(entry["action"], entry["outcome"]) for entry in entries] == [
+        ("revoke_key", "succeeded"),
+        ("rotate_key", "mfa_required"),
+        ("create_key", "succeeded"),
+    ]

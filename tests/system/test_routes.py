@@ -26,6 +26,7 @@ ROUTES = {
     ("POST", "/api/keys"),
     ("GET", "/api/keys"),
     ("GET", "/api/keys/{key_id}"),
+    ("GET", "/api/keys/{key_id}/audit"),
     ("POST", "/api/keys/{key_id}/rotate"),
     ("POST", "/api/keys/{key_id}/revoke"),
     ("DELETE", "/api/keys/{key_id}"),

@@ -77,6 +77,7 @@ KEYS: Final = (
     Route("POST", "/api/keys", "keys", "Create an API key", scope="keys:write"),
     Route("GET", "/api/keys", "keys", "List API keys", scope="keys:read"),
     Route("GET", "/api/keys/{key_id}", "keys", "One API key", scope="keys:read"),
+    Route("GET", "/api/keys/{key_id}/audit", "keys", "An API key's audit log", scope="keys:read"),
     Route(
         "POST",
         "/api/keys/{key_id}/rotate",

@@ -146,6 +146,12 @@ class Accounts:
 
         await self._store.transact(work)
 
+    def refused_disabling(
+        self, caller: Identity, client: Client
+    ) -> AbstractAsyncContextManager[None]:
+        """Enter, in the caller's log, whatever refuses in the block that they disable somebody."""
+        return self._audit.refusals(Attempt.by(caller, client, Action.DISABLE_USER))
+
     async def disable(self, caller: Identity, user_id: UUID, client: Client) -> None:
         """Shut the user out, by an admin; in the user's log. Raises `NotFound`, `Rejected`."""
         refused = Attempt.by(caller, client, Action.DISABLE_USER)

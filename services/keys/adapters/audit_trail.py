@@ -6,7 +6,7 @@ hash of it: erasing a person leaves their chain whole.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +23,10 @@ from services.keys.domain.audit import AUDIT_LOG, AUDITING, SUCCEEDED, Action, R
 
 SALT_BYTES: Final = 16
 _REFUSALS_BELOW: Final = 500
+_UNSEALED: Final = """
+    INSERT INTO keys.audit_unsealed AS known (user_id, length, sha256, since)
+        VALUES ($1, $2, $3, $4)
+    ON CONFLICT (user_id) DO UPDATE SET length = excluded.length, sha256 = excluded.sha256"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,10 @@ class AuditTrail:
         log_id, user_id = (one.stream_id(attempt.user_id) for one in (AUDIT_LOG, USER))
         await unit.load({log_id: AUDIT_LOG, user_id: USER})
         (recorded,) = await unit.decide(AUDITING, log_id, command)
+        entry = recorded.event
+        unit.record_sql(_UNSEALED, entry.user_id, entry.sequence, entry.sha256, unit.now)
         if (await unit.state(USER, user_id)).erased_at is None:
-            ref = client_ref(recorded.event.sequence)
+            ref = client_ref(entry.sequence)
             await self._personal.keep(unit, attempt.user_id, ref, told)
 
     async def note_alone(self, attempt: Attempt, outcome: str = SUCCEEDED) -> None:
@@ -103,6 +109,17 @@ class AuditTrail:
             await self.note(unit, attempt, outcome)
 
         await self._store.transact(work)
+
+    async def clients(self, user_id: UUID, sequences: Sequence[int]) -> dict[int, Client]:
+        """Where entries of a log came from; nothing of those whose record is erased."""
+        refs = {client_ref(sequence): sequence for sequence in sequences}
+        async with self._store.database.connection() as connection:
+            told = await self._personal.read(connection, user_id, list(refs))
+        clients = {}
+        for ref, text in told.items():
+            _, address, agent = json.loads(text)
+            clients[refs[ref]] = Client(address, agent)
+        return clients
 
     @asynccontextmanager
     async def refusals(self, attempt: Attempt) -> AsyncIterator[None]:

@@ -84,15 +84,16 @@ class SignIns:
     async def sign_out(self, caller: Identity, client: Client) -> None:
         """End the caller's session; one that has ended is left so."""
         session_id = caller.session_id
-        if session_id is None:
-            raise Unauthenticated("unauthenticated", "Sign in first.")
         attempt = Attempt.by(caller, client, Action.SIGN_OUT)
 
         async def work(unit: Unit) -> None:
+            if session_id is None:
+                raise Unauthenticated("unauthenticated", "Sign in first.")
             await self._audit.note(unit, attempt)
             await self._sessions.decide(unit, EndSession(caller.user_id, session_id, unit.now))
 
-        await self._store.transact(work)
+        async with self._audit.refusals(attempt):
+            await self._store.transact(work)
 
     async def is_password_of(self, user_id: UUID, password: str, client: Client) -> bool:
         """Whether it is, asked of somebody who is signed in; counted as a sign-in is.

@@ -4,6 +4,7 @@ from services.keys.api.accounts import account_routes
 from services.keys.api.admin_keys import admin_key_routes
 from services.keys.api.admin_users import admin_user_routes
 from services.keys.api.api_keys import KeyCreation, api_key_routes
+from services.keys.api.key_audit import key_audit_routes
 from services.keys.api.key_changes import KeyChanges, RequireProof
 from services.keys.api.key_uses import key_use_routes
 from services.keys.api.key_views import KeyViews
@@ -22,6 +23,7 @@ __all__ = [
     "admin_key_routes",
     "admin_user_routes",
     "api_key_routes",
+    "key_audit_routes",
     "key_use_routes",
     "live_session_routes",
     "mailed_link_routes",

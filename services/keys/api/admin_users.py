@@ -76,10 +76,11 @@ def admin_user_routes(database: Database, users: Users, accounts: Accounts) -> A
     @router.post("/{user_id}/disable")
     async def disable(caller: Caller, client: FromClient, user_id: str) -> UserAnswer:
         """Ends the user's sessions and keys; a repeat changes nothing. 409 `own_account`."""
-        caller.require_admin()
-        whom = parsed("user", user_id)
-        if whom is None:
-            raise user_not_found()
+        async with accounts.refused_disabling(caller, client):
+            caller.require_admin()
+            whom = parsed("user", user_id)
+            if whom is None:
+                raise user_not_found()
         await accounts.disable(caller, whom, client)
         row = await read_model.identity_of(database, whom)
         if row is None:  # erased just now

@@ -37,6 +37,7 @@ from services.keys.read_model.api_key_versions import (
     project_next_version,
 )
 from services.keys.read_model.api_keys import (
+    ever_had_key,
     key_of,
     keys_of,
     project_created_key,
@@ -44,7 +45,7 @@ from services.keys.read_model.api_keys import (
     project_revoked_key,
     project_rotated_key,
 )
-from services.keys.read_model.audit_log import project_audit_log
+from services.keys.read_model.audit_log import entries_of_key, project_audit_log
 from services.keys.read_model.identities import (
     active_identity,
     identities_page,
@@ -65,6 +66,8 @@ __all__ = [
     "READ_MODEL",
     "active_identity",
     "challenge_of",
+    "entries_of_key",
+    "ever_had_key",
     "identities_page",
     "identity_of",
     "key_of",

@@ -57,6 +57,9 @@ _UPDATE_KEY = update(API_KEYS).where(API_KEYS.c.key_id == bindparam("which"))
 
 _OWN = (API_KEYS.c.user_id == bindparam("user_id"), API_KEYS.c.deleted_at.is_(None))
 _ONE = select(API_KEYS).where(*_OWN, API_KEYS.c.key_id == bindparam("key_id"))
+_EVER = select(API_KEYS.c.key_id).where(
+    API_KEYS.c.user_id == bindparam("user_id"), API_KEYS.c.key_id == bindparam("key_id")
+)
 _PAGE = (
     select(API_KEYS)
     .where(
@@ -109,6 +112,11 @@ def project_deleted_key(event: KeyDeleted) -> Sequence[Statement]:
 async def key_of(database: Database, user_id: UUID, key_id: UUID) -> asyncpg.Record | None:
     """The user's key of that id; another user's is none, and so is a deleted one."""
     return await database.fetch_row(_ONE, user_id=user_id, key_id=key_id)
+
+
+async def ever_had_key(database: Database, user_id: UUID, key_id: UUID) -> bool:
+    """Whether it is or was the user's key, deleted or not."""
+    return await database.fetch_row(_EVER, user_id=user_id, key_id=key_id) is not None
 
 
 async def keys_of(

@@ -2,10 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, Uuid, insert
+import asyncpg
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    insert,
+    select,
+)
 
-from kernel.sql import Statement
+from kernel.sql import Database, Statement
 from services.keys.domain import AuditRecorded
 from services.keys.read_model.metadata import METADATA
 
@@ -27,8 +40,32 @@ KEY_AUDIT_LOGS = Table(
     Index("key_audit_logs_by_key", "user_id", "key_id", "sequence"),
 )
 
+_AFTER_ALL = 2**31 - 1
 _INSERT = insert(KEY_AUDIT_LOGS)
+_OF_KEY = (
+    select(KEY_AUDIT_LOGS)
+    .where(
+        KEY_AUDIT_LOGS.c.user_id == bindparam("user_id"),
+        KEY_AUDIT_LOGS.c.key_id == bindparam("key_id"),
+        KEY_AUDIT_LOGS.c.sequence < bindparam("before"),
+    )
+    .order_by(KEY_AUDIT_LOGS.c.sequence.desc())
+    .limit(bindparam("rows"))
+)
 
 
 def project_audit_log(event: AuditRecorded) -> Sequence[Statement]:
     return ((_INSERT, asdict(event)),)
+
+
+async def entries_of_key(
+    database: Database, user_id: UUID, key_id: UUID, *, limit: int, before: int | None
+) -> list[asyncpg.Record]:
+    """At most `limit` entries of the user's log about the key, newest first, before that one."""
+    return await database.fetch(
+        _OF_KEY,
+        user_id=user_id,
+        key_id=key_id,
+        before=_AFTER_ALL if before is None else before,
+        rows=limit,
+    )
