@@ -12,7 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kernel.context import Origin
-from kernel.errors import Error, Unauthenticated, Unavailable
+from kernel.errors import Error, Forbidden, Unauthenticated, Unavailable
 from kernel.http.client import ADDRESS_HEADER, AGENT_HEADER, Client
 from kernel.http.identity import HEADER, Identity
 from kernel.rates import RateClass
@@ -138,11 +138,12 @@ class Edge:
     async def _counted(
         self, route: Route, headers: RequestHeaders, address: str, exchange: Exchange
     ) -> Identity | None:
-        """Who asks, after the request was counted. A credential that is not good is counted for
-        the address, so that guessing is no faster than asking without one."""
+        """Who asks, after the request was counted. A credential that is not good, or not from
+        there, is counted for the address: guessing is no faster than asking without one, and who
+        stole a key uses up nothing of its owner's."""
         try:
-            identity = await self.authority.identify(route, headers)
-        except Unauthenticated:
+            identity = await self.authority.identify(route, headers, address)
+        except (Unauthenticated, Forbidden):
             await self._count(RateClass.ANONYMOUS, None, address, exchange)
             raise
         await self._count(route.limit, identity, address, exchange)
