@@ -12,6 +12,7 @@ from kernel.settings import WrongSettings, read_settings
 from services.gateway.adapters.fallback_limits import FallbackLimits
 from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
+from services.gateway.adapters.key_uses import KeyUses
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.adapters.limits import Limits
 from services.gateway.adapters.memory_limits import MemoryLimits
@@ -62,6 +63,7 @@ def create_service(
     key_ring.listen(ground.bus)
     session_ring = SessionRing(keys.session, ground.clock)
     session_ring.listen(ground.bus)
+    uses = KeyUses(keys.used, ground.clock)
     limits = limits_of(settings, ground.clock)
     edge = Edge(
         table=RouteTable(ROUTES),
@@ -72,12 +74,14 @@ def create_service(
         pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
         dead_letters=DeadLetters(upstreams),
         limiting=Limiting(limits, settings.rate_limits, ground.clock),
+        uses=uses,
         trusted_proxies=settings.trusted_proxies,
         ready=ready,
     )
     return Service(
         name=GATEWAY,
         app=for_origins(edge, settings.cors_origins),
+        workers=(uses.run,),
         resources=[
             *(item for item in upstreams.values() if isinstance(item, HttpUpstream)),
             *([limits] if isinstance(limits, FallbackLimits) else []),

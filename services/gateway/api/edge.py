@@ -18,6 +18,7 @@ from kernel.http.identity import HEADER, Identity
 from kernel.rates import RateClass
 from kernel.telemetry.requests import ServedRequest
 from services.gateway.adapters.client_address import Network, client_address
+from services.gateway.adapters.key_uses import KeyUses
 from services.gateway.adapters.request_headers import Header, RequestHeaders
 from services.gateway.api.authentication import Authority
 from services.gateway.api.dead_letters import DeadLetters
@@ -59,6 +60,7 @@ class Edge:
     pages: Pages
     dead_letters: DeadLetters
     limiting: Limiting
+    uses: KeyUses
     trusted_proxies: Sequence[Network]
     ready: Callable[[], bool]
 
@@ -121,13 +123,15 @@ class Edge:
         address = client_address(scope, headers, self.trusted_proxies)
         identity = await self._counted(route, headers, address, exchange)
         token = self.authority.admit(route, identity)
+        client = Client(address, headers.agent())
+        if identity is not None and identity.key_id is not None:
+            self.uses.count(identity.key_id, client)
         if route.service == GATEWAY:
             await exchange.answer(*await self._own(scope, path, token))
             return
         exchange.body_bytes_max = route.body_bytes_max
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
-        client = Client(address, headers.agent())
         sent_on = _headers_sent_on(headers.forwarded, request.origin, token, client)
         native = _scope_sent_on(scope, path, sent_on)
         if route.translation is not None:
