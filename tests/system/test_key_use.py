@@ -37,7 +37,8 @@ def test_a_use_just_before_the_end_is_not_lost(own_product: Product) -> None:
     with running(own_product) as product, new_user(product) as user:
         user.client.get(f"{V2}/tasks", headers=AGENT).raise_for_status()
         key_id = listed(product, user)["id"]
-        assert product.interrupt()[0] == 0
+        status, _ = product.interrupt()
+        assert status == 0, product.words()
         product.start()
         recent = dry_run(product, user, key_id).json()["usage"]["recent"]
         assert AGENT["User-Agent"] in [use["agent"] for use in recent]

@@ -35,6 +35,10 @@ class KeyRing:
         self._keys = Ring(resolve, clock, KNOWN_MAX)
         self._malformed = Ring(resolve, clock, known_max=1)
 
+    def __len__(self) -> int:
+        """How many good ones are remembered."""
+        return len(self._keys)
+
     def listen(self, bus: Bus) -> None:
         self._keys.listen(bus, ENDS)
 
