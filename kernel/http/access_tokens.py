@@ -88,7 +88,7 @@ class AccessTokens:
         payload = self._verified(token)
         expires_s = payload["exp"]
         if isinstance(expires_s, bool) or not isinstance(expires_s, int | float):
-            raise _invalid()
+            raise invalid_token()
         if self._clock.now().timestamp() >= expires_s:
             raise Unauthenticated("invalid_token", "The access token has expired.")
         return AccessClaims(
@@ -102,7 +102,7 @@ class AccessTokens:
     def _verified(self, token: str) -> dict[str, Any]:
         """The payload of a token whose signature, type, issuer and audience are right."""
         if len(token) > TOKEN_LENGTH_MAX or not token.isascii():
-            raise _invalid()
+            raise invalid_token()
         try:
             decoded = jwt.decode_complete(
                 token,
@@ -118,9 +118,9 @@ class AccessTokens:
                 },
             )
         except jwt.PyJWTError:
-            raise _invalid() from None
+            raise invalid_token() from None
         if decoded["header"].get("typ") != TYPE:
-            raise _invalid()
+            raise invalid_token()
         payload: dict[str, Any] = decoded["payload"]
         return payload
 
@@ -129,15 +129,16 @@ def _id(payload: dict[str, Any], name: str) -> UUID:
     try:
         return UUID(_text(payload, name))
     except ValueError:
-        raise _invalid() from None
+        raise invalid_token() from None
 
 
 def _text(payload: dict[str, Any], name: str) -> str:
     value = payload.get(name)
     if not isinstance(value, str):
-        raise _invalid()
+        raise invalid_token()
     return value
 
 
-def _invalid() -> Unauthenticated:
+def invalid_token() -> Unauthenticated:
+    """The one answer to a token that is not good, whatever the reason."""
     return Unauthenticated("invalid_token", "The access token is not valid.")

@@ -48,9 +48,14 @@ def well_formed(key: str) -> bool:
     return _checksum(key[:-_CHECKSUM_LENGTH]) == key[-_CHECKSUM_LENGTH:]
 
 
+def key_digest(key: str) -> bytes:
+    """The hash by which a key is stored and found: SHA-256 of all its characters."""
+    return hashlib.sha256(key.encode()).digest()
+
+
 def key_sha256(key: str) -> str:
-    """The hash by which a key is stored and found: SHA-256 of all its characters, in hex."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    """The same in hex."""
+    return key_digest(key).hex()
 
 
 def _checksum(text: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp
 
-from contracts.keys import KeyRevoked
 from kernel.clock import Clock
 from kernel.http.access_tokens import AccessTokens
 from kernel.secrets import Secrets
@@ -13,9 +12,11 @@ from kernel.settings import WrongSettings, read_settings
 from services.gateway.adapters.fallback_limits import FallbackLimits
 from services.gateway.adapters.http_upstream import HttpUpstream
 from services.gateway.adapters.key_ring import KeyRing
+from services.gateway.adapters.key_uses import KeyUses
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.adapters.limits import Limits
 from services.gateway.adapters.memory_limits import MemoryLimits
+from services.gateway.adapters.session_ring import SessionRing
 from services.gateway.api.authentication import Authority
 from services.gateway.api.cors import for_origins
 from services.gateway.api.dead_letters import CONSUMERS, DeadLetters
@@ -58,22 +59,29 @@ def create_service(
     if missing:
         raise ValueError(f"the gateway routes to {', '.join(missing)}, which it was not given")
     keys = KeysService(upstreams["keys"], ground.internal_tokens)
-    key_ring = KeyRing(keys.resolve, ground.clock)
-    ground.bus.listen(KeyRevoked, key_ring.hear, key_ring.forget_all)
+    key_ring = KeyRing(keys.key, ground.clock)
+    key_ring.listen(ground.bus)
+    session_ring = SessionRing(keys.session, ground.clock)
+    session_ring.listen(ground.bus)
+    uses = KeyUses(keys.used, ground.clock)
     limits = limits_of(settings, ground.clock)
     edge = Edge(
         table=RouteTable(ROUTES),
-        authority=Authority(key_ring, access_tokens, ground.internal_tokens, ground.clock),
+        authority=Authority(
+            key_ring, session_ring, access_tokens, ground.internal_tokens, ground.clock
+        ),
         upstreams=upstreams,
         pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
         dead_letters=DeadLetters(upstreams),
         limiting=Limiting(limits, settings.rate_limits, ground.clock),
+        uses=uses,
         trusted_proxies=settings.trusted_proxies,
         ready=ready,
     )
     return Service(
         name=GATEWAY,
         app=for_origins(edge, settings.cors_origins),
+        workers=(uses.run,),
         resources=[
             *(item for item in upstreams.values() if isinstance(item, HttpUpstream)),
             *([limits] if isinstance(limits, FallbackLimits) else []),

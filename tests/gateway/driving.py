@@ -10,6 +10,7 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts.envelope import PublicEvent
 from contracts.keys import KeyRevoked
 from kernel.bus import MemoryBus
 from kernel.clock import new_id
@@ -161,6 +162,8 @@ class KeysBehind(Behind):
     def __init__(self, internal_tokens: InternalTokens) -> None:
         super().__init__()
         self.known: dict[str, dict[str, Any]] = {}
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.used: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.askers: list[Identity] = []
         self.broken = False
@@ -172,22 +175,35 @@ class KeysBehind(Behind):
         self._internal_tokens = internal_tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != "/internal/keys/resolve":
+        if not scope["path"].startswith("/internal/"):
             await super().__call__(scope, receive, send)
             return
         if self.broken:
             raise RuntimeError("the table is gone: postgresql://admin:hunter2@db")
         token = dict(scope["headers"]).get(b"x-internal-token", b"")
         self.askers.append(self._internal_tokens.read(token.decode()))
-        sha256 = json.loads(await read_all(receive))["key_sha256"]
-        self.asked.append(sha256)
-        facts = self.known.get(sha256)
+        question = json.loads(await read_all(receive))
+        match scope["path"]:
+            case "/internal/keys/resolve":
+                facts = self.known.get(question["key_sha256"])
+                await self._answer(question["key_sha256"], facts, send)
+            case "/internal/sessions/resolve":
+                facts = self.sessions.get(question["session_id"])
+                await self._answer(question["session_id"], facts, send)
+            case "/internal/keys/used":
+                self.used += question["uses"]
+                await respond(send, 204, [], b"")
+            case path:
+                raise AssertionError(path)
+
+    async def _answer(self, asked: str, facts: dict[str, Any] | None, send: Send) -> None:
+        self.asked.append(asked)
         self.waiting.set()
         if len(self.asked) >= self.full_at:
             self.full.set()
         await self.open.wait()
         if facts is None:
-            await respond(send, 404, [], b'{"error":"key_not_found","message":"","details":{}}')
+            await respond(send, 404, [], b'{"error":"not_found","message":"","details":{}}')
         else:
             await respond(send, 200, [], json.dumps(facts).encode())
 
@@ -266,18 +282,34 @@ class World:
         return self.keys.known[key_sha256(key)]
 
     def token(self, role: str = "user", **claims: Any) -> str:
-        """An access token."""
+        """An access token of a session that keys knows."""
         ids = {"user_id": new_id(), "account_id": new_id(), "session_id": new_id()}
-        return self.access_tokens.mint(AccessClaims(**{**ids, "plan": "free", **claims}, role=role))
+        told = AccessClaims(**{**ids, "plan": "free", **claims}, role=role)
+        self.keys.sessions[str(told.session_id)] = {
+            "session_id": str(told.session_id),
+            "user_id": str(told.user_id),
+            "account_id": str(told.account_id),
+            "role": role,
+            "plan": told.plan,
+            "expires_at": (self.clock.now() + timedelta(days=30)).isoformat(),
+        }
+        return self.access_tokens.mint(told)
+
+    def session(self, token: str) -> dict[str, Any]:
+        return self.keys.sessions[str(self.access_tokens.read(token).session_id)]
 
     async def revoke(self, key: str) -> None:
         """As keys does it: the row first, then the news."""
         facts = self.keys.known.pop(key_sha256(key))
-        event = KeyRevoked(
-            key_id=UUID(facts["key_id"]),
-            user_id=UUID(facts["user_id"]),
-            revoked_at=self.clock.now(),
+        await self.tell(
+            KeyRevoked(
+                key_id=UUID(facts["key_id"]),
+                user_id=UUID(facts["user_id"]),
+                revoked_at=self.clock.now(),
+            )
         )
+
+    async def tell(self, event: PublicEvent) -> None:
         await self.bus.broadcast(envelope_of(event))
 
     def caller(self, behind: Behind) -> Identity:

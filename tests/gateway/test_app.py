@@ -18,7 +18,6 @@ async def test_refuses_to_route_to_a_service_that_is_not_there(world: World) -> 
         )
 
 
-async def test_is_a_service_without_tables_and_loops(world: World) -> None:
+async def test_is_a_service_without_tables(world: World) -> None:
     assert world.service.name == "gateway"
     assert world.service.store is None
-    assert list(world.service.workers) == []

@@ -9,6 +9,8 @@ from services.gateway.adapters.client_address import (
     HOPS_MAX,
     client_address,
     counted_range,
+    is_within,
+    network_of,
 )
 from services.gateway.adapters.request_headers import RequestHeaders
 from tests.gateway.driving import World, bearer, gateway_settings, http_scope
@@ -119,3 +121,29 @@ async def test_a_client_without_an_agent_or_with_two_has_none(world: World) -> N
 
 def test_driving_asks_from_the_address_that_these_tests_trust() -> None:
     assert http_scope("GET", "/")["client"][0] == PEER
+
+
+@pytest.mark.parametrize(
+    ("written", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("2001:db8::/32", "2001:db8::/32"),
+    ],
+)
+def test_ipv4_written_as_ipv6_is_ipv4(written: str, network: str) -> None:
+    assert str(network_of(written)) == network
+
+
+@pytest.mark.parametrize("written", ["", "somewhere", "10.0.0.1/8", "10.0.0.0/33", "::1/129"])
+def test_what_is_no_network_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        network_of(written)
+
+
+def test_who_came_through_no_ip_connection_is_within_nothing() -> None:
+    assert not is_within("", [network_of("0.0.0.0/0"), network_of("::/0")])

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kernel.rates import Rate, RateClass
 from kernel.testing import FakeClock
@@ -193,4 +194,18 @@ async def test_a_redis_that_forgot_the_scripts_is_told_them_again(
     await client.script_flush()
     await client.aclose()
     assert [await admitted(limits, charge()) for _ in range(2)] == [True, False]
+    await limits.aclose()
+
+
+async def test_a_redis_that_is_slow_to_say_goodbye_makes_no_fault_of_the_end(
+    redis_url: str, redis_prefix: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = RedisLimits(redis_url, clock, prefix=redis_prefix)
+    close = limits._client.aclose
+
+    async def late() -> None:
+        await close()
+        raise RedisTimeoutError("Timed out closing connection after 0.1")
+
+    monkeypatch.setattr(limits._client, "aclose", late)
     await limits.aclose()

@@ -27,17 +27,18 @@ READY_TIMEOUT_S: Final = 60.0
 @dataclass
 class Containers:
     """On `settings` (database, broker), all on one folder; use it as a context: nothing outlives
-    that."""
+    that. `more` are further replicas, like `gateway-2`."""
 
     folder: Path
     settings: Mapping[str, str]
+    more: tuple[str, ...] = ()
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
         start = int.from_bytes(random_token(2))
-        for name in NAMES:
+        for name in (*NAMES, *self.more):
             self.ports[name] = quiet_port(start)
             start = self.ports[name] - QUIET_PORTS.start + 1
         self._said = self._stack.enter_context((self.folder / "said").open("ab"))
@@ -50,7 +51,7 @@ class Containers:
 
     @property
     def url(self) -> str:
-        return self._url("gateway")
+        return self.url_of("gateway")
 
     @property
     def product(self) -> Product:
@@ -66,12 +67,12 @@ class Containers:
             "PORT": str(self.ports[name]),
             "SIMULATOR_PORT": str(self.ports[name]),
             "SIMULATOR_HOME": str(self.folder / "home" / "simulator"),
-            "SIMULATOR_URL": self._url("simulator"),
+            "SIMULATOR_URL": self.url_of("simulator"),
             "PUBLIC_BASE_URL": self.url,
-            **{f"{inner.upper()}_URL": self._url(inner) for inner in INNER},
+            **{f"{inner.upper()}_URL": self.url_of(inner) for inner in INNER},
         }
         self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", f"services.{name}"],
+            [sys.executable, "-m", f"services.{name.partition('-')[0]}"],
             cwd=self.folder,
             env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{environment['PYTHONPATH']}"},
             stdin=subprocess.DEVNULL,
@@ -92,12 +93,12 @@ class Containers:
 
     def is_ready(self, name: str) -> bool:
         try:
-            return httpx.get(f"{self._url(name)}/readyz", timeout=3, trust_env=False).is_success
+            return httpx.get(f"{self.url_of(name)}/readyz", timeout=3, trust_env=False).is_success
         except httpx.TransportError:
             return False
 
     def wait_ready(self, *names: str) -> None:
         wait_until(lambda: all(self.is_ready(name) for name in names), READY_TIMEOUT_S)
 
-    def _url(self, name: str) -> str:
+    def url_of(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 from tests.system.product import Product
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+INTERNAL = ("/internal/keys/resolve", "/internal/keys/used", "/internal/sessions/resolve")
 PARAMETER = re.compile(r"\{([^}]+)\}")
 ROUTES = {
     ("POST", "/auth/register"),
@@ -171,5 +172,5 @@ def test_each_listed_route_answers_and_its_trailing_slash_does_too(
 
 def test_what_is_not_listed_does_not_exist(product: Product) -> None:
     with product.client() as anonymous:
-        for path in ("/internal/keys/resolve", "/api/v2", "/_scenarios", "/metrics", "/redoc"):
+        for path in (*INTERNAL, "/api/v2", "/_scenarios", "/metrics", "/redoc"):
             assert anonymous.post(path, json={}).status_code == 404, path

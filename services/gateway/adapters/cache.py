@@ -1,7 +1,7 @@
 """A bounded memory: the least recently used goes first, and nothing outlives its lifetime."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -38,7 +38,5 @@ class BoundedCache(Generic[K, V]):
         if len(self._entries) > self._size_max:
             self._entries.popitem(last=False)
 
-    def forget(self, is_meant: Callable[[V], bool]) -> None:
-        """Drop every value that `is_meant`; looks at all of them."""
-        for key in [key for key, (_, value) in self._entries.items() if is_meant(value)]:
-            del self._entries[key]
+    def clear(self) -> None:
+        self._entries.clear()

@@ -19,6 +19,7 @@ HOPS_MAX: Final = 20
 _ADDRESS_LENGTH_MAX: Final = 64
 _V6_SITE_BITS: Final = 64
 """What one IPv6 customer is given at least, so that it has one budget (RFC 6177)."""
+_V4_MAPPED_BITS: Final = 96
 _REMEMBERED: Final = 8_192
 
 Network = IPv4Network | IPv6Network
@@ -46,6 +47,24 @@ def counted_range(address: str) -> str:
     if isinstance(parsed, IPv6Address):
         return str(ip_network((parsed, _V6_SITE_BITS), strict=False))
     return address
+
+
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether a client's address, as `client_address` tells it, is in one of `networks`; "" is in
+    none."""
+    parsed = _address(address)
+    return parsed is not None and _is_one_of(parsed, networks)
+
+
+def network_of(text: str) -> Network:
+    """The network that `text` writes, of IPv4 where it is written as IPv4 in IPv6 (RFC 4291,
+    2.5.5.2). Raises ValueError for what is none, or has bits beyond its mask."""
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.prefixlen >= _V4_MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _V4_MAPPED_BITS))
+    return network
 
 
 def _first_untrusted(values: Sequence[bytes], trusted: Sequence[Network]) -> _Address | None:

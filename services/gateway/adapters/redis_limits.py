@@ -93,12 +93,14 @@ class RedisLimits:
         await self._told(_Asked(charges, gives_back=True))
 
     async def aclose(self) -> None:
+        """A Redis that is slow to say goodbye is no reason to end with a fault."""
         if self._trips is not None:
             self._trips.cancel()
             with suppress(asyncio.CancelledError):
                 await self._trips
         self._fail(self._waiting, "closed")
-        await self._client.aclose()
+        with suppress(RedisError):
+            await self._client.aclose()
 
     async def _told(self, asked: _Asked) -> list[_Taken]:
         if len(self._waiting) >= WAITING_MAX:

@@ -10,10 +10,11 @@ from kernel.http.access_tokens import AccessTokens
 from kernel.http.identity import Identity, InternalTokens
 from services.gateway.adapters.cache import BoundedCache
 from services.gateway.adapters.credentials import Credential, Form, extract
+from services.gateway.adapters.holder import Holder
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.request_headers import RequestHeaders
+from services.gateway.adapters.session_ring import SessionRing
 from services.gateway.api.routes import Auth, Route
-from services.gateway.domain import scopes_of
 
 MINTED_MAX: Final = 10_000
 MINTED_FOR: Final = timedelta(seconds=5)
@@ -30,26 +31,34 @@ class Authority:
     def __init__(
         self,
         key_ring: KeyRing,
+        session_ring: SessionRing,
         access_tokens: AccessTokens,
         internal_tokens: InternalTokens,
         clock: Clock,
     ) -> None:
         self._key_ring = key_ring
+        self._session_ring = session_ring
         self._access_tokens = access_tokens
         self._internal_tokens = internal_tokens
         self._clock = clock
         self._minted: BoundedCache[Identity, bytes] = BoundedCache(MINTED_MAX, MINTED_FOR)
 
-    async def identify(self, route: Route, headers: RequestHeaders) -> Identity | None:
-        """Who asks; None where no credential is asked for.
+    async def identify(
+        self, route: Route, headers: RequestHeaders, address: str
+    ) -> Identity | None:
+        """Who asks, from the client's `address`; None where no credential is asked for.
 
         Raises:
             Malformed, Unauthenticated: by the credential; see `credentials.extract`.
+            Forbidden: `address_not_allowed`, a key that is good from elsewhere alone.
             Unavailable: the credential can't be checked just now.
         """
         if route.auth is Auth.NONE:
             return None
-        return await self._identify(route.auth, extract(headers))
+        holder = await self._holder(route.auth, extract(headers))
+        if not holder.is_good_from(address):
+            raise Forbidden("address_not_allowed", "This key is not for use from your address.")
+        return holder.identity
 
     def admit(self, route: Route, identity: Identity | None) -> bytes:
         """The internal token for `route`'s service: nobody's for None.
@@ -66,25 +75,14 @@ class Authority:
             )
         return self._token(identity)
 
-    async def _identify(self, auth: Auth, credential: Credential) -> Identity:
+    async def _holder(self, auth: Auth, credential: Credential) -> Holder:
         if credential.form is Form.JWT:
             if auth is Auth.KEY:
                 raise Unauthenticated("api_key_required", "Send an API key: a sign-in does not do.")
-            return self._signed_in(credential.text)
+            return await self._session_ring.holder(self._access_tokens.read(credential.text))
         if auth is Auth.JWT:
             raise Unauthenticated("access_token_required", "Sign in: an API key does not do here.")
-        return await self._key_ring.identify(credential.text)
-
-    def _signed_in(self, token: str) -> Identity:
-        claims = self._access_tokens.read(token)
-        return Identity(
-            user_id=claims.user_id,
-            account_id=claims.account_id,
-            role=claims.role,
-            plan=claims.plan,
-            scopes=scopes_of(claims.role),
-            session_id=claims.session_id,
-        )
+        return await self._key_ring.holder(credential.text)
 
     def _token(self, identity: Identity) -> bytes:
         now = self._clock.now()

@@ -12,12 +12,13 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kernel.context import Origin
-from kernel.errors import Error, Unauthenticated, Unavailable
+from kernel.errors import Error, Forbidden, Unauthenticated, Unavailable
 from kernel.http.client import ADDRESS_HEADER, AGENT_HEADER, Client
 from kernel.http.identity import HEADER, Identity
 from kernel.rates import RateClass
 from kernel.telemetry.requests import ServedRequest
 from services.gateway.adapters.client_address import Network, client_address
+from services.gateway.adapters.key_uses import KeyUses
 from services.gateway.adapters.request_headers import Header, RequestHeaders
 from services.gateway.api.authentication import Authority
 from services.gateway.api.dead_letters import DeadLetters
@@ -59,6 +60,7 @@ class Edge:
     pages: Pages
     dead_letters: DeadLetters
     limiting: Limiting
+    uses: KeyUses
     trusted_proxies: Sequence[Network]
     ready: Callable[[], bool]
 
@@ -121,13 +123,15 @@ class Edge:
         address = client_address(scope, headers, self.trusted_proxies)
         identity = await self._counted(route, headers, address, exchange)
         token = self.authority.admit(route, identity)
+        client = Client(address, headers.agent())
+        if identity is not None and identity.key_id is not None:
+            self.uses.count(identity.key_id, client)
         if route.service == GATEWAY:
             await exchange.answer(*await self._own(scope, path, token))
             return
         exchange.body_bytes_max = route.body_bytes_max
         if (headers.content_length() or 0) > route.body_bytes_max:
             raise body_too_large(route.body_bytes_max)
-        client = Client(address, headers.agent())
         sent_on = _headers_sent_on(headers.forwarded, request.origin, token, client)
         native = _scope_sent_on(scope, path, sent_on)
         if route.translation is not None:
@@ -138,11 +142,12 @@ class Edge:
     async def _counted(
         self, route: Route, headers: RequestHeaders, address: str, exchange: Exchange
     ) -> Identity | None:
-        """Who asks, after the request was counted. A credential that is not good is counted for
-        the address, so that guessing is no faster than asking without one."""
+        """Who asks, after the request was counted. A credential that is not good, or not from
+        there, is counted for the address: guessing is no faster than asking without one, and who
+        stole a key uses up nothing of its owner's."""
         try:
-            identity = await self.authority.identify(route, headers)
-        except Unauthenticated:
+            identity = await self.authority.identify(route, headers, address)
+        except (Unauthenticated, Forbidden):
             await self._count(RateClass.ANONYMOUS, None, address, exchange)
             raise
         await self._count(route.limit, identity, address, exchange)
