@@ -25,6 +25,7 @@ from kernel.clock import SystemClock, new_id
 from kernel.http import InternalTokens
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.api_key_format import api_key_from
+from kernel.http.token_keys import TokenKeys
 from kernel.testing import FakeClock
 from services.gateway.adapters.holder import Holder
 from services.gateway.adapters.key_ring import KNOWN_MAX, KeyRing
@@ -95,7 +96,7 @@ async def _key_check() -> Figures:
     authority = Authority(
         KeyRing(_resolve, clock),
         SessionRing(_nobody, clock),
-        AccessTokens(SECRET, "HS256", timedelta(minutes=30), clock),
+        AccessTokens(TokenKeys.shared(SECRET, "HS256"), timedelta(minutes=30), clock),
         InternalTokens(SECRET.encode(), clock),
         clock,
     )

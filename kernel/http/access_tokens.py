@@ -4,8 +4,10 @@ A token is a JWT (RFC 7519) of the type `at+jwt` (RFC 9068), so that no other to
 for one; it knows no password and no session record.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -14,13 +16,12 @@ from pydantic import Field
 
 from kernel.clock import Clock
 from kernel.errors import Unauthenticated
-from kernel.settings import Settings
+from kernel.http.token_keys import SHARED_ALGORITHMS, TokenKeys
+from kernel.settings import Settings, WrongSettings
 
-ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 ISSUER: Final = "smartspec"
 AUDIENCE: Final = "smartspec-api"
 TYPE: Final = "at+jwt"
-SECRET_BYTES_MIN: Final = 32
 TOKEN_LENGTH_MAX: Final = 2_048
 
 _REQUIRED: Final = ["exp", "iss", "aud", "sub", "sid"]
@@ -41,35 +42,42 @@ class AccessTokenSettings(Settings):
     """What whoever mints or reads access tokens takes from the environment."""
 
     jwt_algorithm: str = Field(
-        "HS256", validation_alias="JWT_ALGORITHM", pattern=r"^HS(256|384|512)$"
+        "HS256", validation_alias="JWT_ALGORITHM", pattern=r"^(HS(256|384|512)|EdDSA|RS256)$"
     )
+    jwt_private_key_file: Path | None = Field(None, validation_alias="JWT_PRIVATE_KEY_FILE")
+    """PEM: the first key signs and decides the algorithm; a gateway needs the public halves."""
     jwt_expire_minutes: int = Field(30, validation_alias="JWT_EXPIRE_MINUTES", ge=1, le=1_440)
 
 
 class AccessTokens:
-    """Mints and reads access tokens of one algorithm, one secret and one `lifetime`."""
+    """Mints and reads access tokens that live for `lifetime`."""
 
-    def __init__(self, secret: str, algorithm: str, lifetime: timedelta, clock: Clock) -> None:
-        """Raises ValueError for another algorithm than `ALGORITHMS`, or a short secret (RFC 7518,
-        3.2: no shorter than the hash)."""
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f"JWT_ALGORITHM must be one of {', '.join(sorted(ALGORITHMS))}")
-        self._secret = secret.encode()
-        secret_bytes_min = max(SECRET_BYTES_MIN, int(algorithm[2:]) // 8)
-        if len(self._secret) < secret_bytes_min:
-            raise ValueError(f"JWT_SECRET_KEY needs at least {secret_bytes_min} bytes")
-        self._algorithm = algorithm
+    def __init__(self, keys: TokenKeys, lifetime: timedelta, clock: Clock) -> None:
+        self._keys = keys
         self._clock = clock
         self.lifetime = lifetime
 
     @classmethod
     def of(cls, settings: AccessTokenSettings, secret: str, clock: Clock) -> Self:
+        """Raises `WrongSettings` for a file of keys that is none."""
         lifetime = timedelta(minutes=settings.jwt_expire_minutes)
-        return cls(secret, settings.jwt_algorithm, lifetime, clock)
+        return cls(_keys_of(settings, secret), lifetime, clock)
+
+    @property
+    def can_mint(self) -> bool:
+        """Whether the private half of the first key is here."""
+        return self._keys.signing.signs is not None
+
+    @property
+    def jwks(self) -> Mapping[str, Any]:
+        """A JWK set (RFC 7517) of what verifies these tokens; empty for a shared secret."""
+        return self._keys.jwks
 
     def mint(self, claims: AccessClaims) -> str:
         """A token that says `claims`, valid from now for `lifetime` (whole seconds, down)."""
-        now = self._clock.now()
+        key, now = self._keys.signing, self._clock.now()
+        assert key.signs is not None, "only who can mint is asked to"
+        headers = {"typ": TYPE} | ({} if key.key_id is None else {"kid": key.key_id})
         payload = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -81,7 +89,7 @@ class AccessTokens:
             "role": claims.role,
             "plan": claims.plan,
         }
-        return jwt.encode(payload, self._secret, self._algorithm, headers={"typ": TYPE})
+        return jwt.encode(payload, key.signs, key.algorithm, headers=headers)
 
     def read(self, token: str) -> AccessClaims:
         """Raises `Unauthenticated` (`invalid_token`) for what `mint` did not make, or has ended."""
@@ -104,10 +112,13 @@ class AccessTokens:
         if len(token) > TOKEN_LENGTH_MAX or not token.isascii():
             raise invalid_token()
         try:
+            key = self._keys.named(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                raise invalid_token()
             decoded = jwt.decode_complete(
                 token,
-                self._secret,
-                algorithms=[self._algorithm],
+                key.verifies,
+                algorithms=[key.algorithm],
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 options={
@@ -123,6 +134,28 @@ class AccessTokens:
             raise invalid_token()
         payload: dict[str, Any] = decoded["payload"]
         return payload
+
+
+def _keys_of(settings: AccessTokenSettings, secret: str) -> TokenKeys:
+    path, algorithm = settings.jwt_private_key_file, settings.jwt_algorithm
+    if path is None:
+        if algorithm not in SHARED_ALGORITHMS:
+            raise WrongSettings(
+                f"SmartSpec can't start: JWT_ALGORITHM={algorithm} needs JWT_PRIVATE_KEY_FILE"
+            )
+        return TokenKeys.shared(secret, algorithm)
+    try:
+        keys = TokenKeys.of_pem(path.read_text("ascii"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise WrongSettings(f"SmartSpec can't start: JWT_PRIVATE_KEY_FILE {path}: {why}") from None
+    asked_for_another = "jwt_algorithm" in settings.model_fields_set
+    if asked_for_another and algorithm != keys.signing.algorithm:
+        raise WrongSettings(
+            f"SmartSpec can't start: JWT_ALGORITHM={algorithm}, but the first key of"
+            f" JWT_PRIVATE_KEY_FILE is for {keys.signing.algorithm}"
+        )
+    return keys
 
 
 def _id(payload: dict[str, Any], name: str) -> UUID:

@@ -71,7 +71,7 @@ def create_service(
             key_ring, session_ring, access_tokens, ground.internal_tokens, ground.clock
         ),
         upstreams=upstreams,
-        pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE),
+        pages=Pages(ROUTES, upstreams, ready, settings.public_base_url or HERE, access_tokens.jwks),
         dead_letters=DeadLetters(upstreams),
         limiting=Limiting(limits, settings.rate_limits, ground.clock),
         uses=uses,

@@ -23,7 +23,7 @@ from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Closable, Platform, Service, Worker
-from kernel.settings import read_settings
+from kernel.settings import WrongSettings, read_settings
 from kernel.sql import Database
 from services.keys.adapters import (
     Accounts,
@@ -78,6 +78,10 @@ def compose(platform: Platform, secrets: Secrets) -> Service:
     """This service by the environment's settings; a sandbox gets an admin."""
     settings = read_settings(KeysSettings)
     tokens = AccessTokens.of(settings, secrets.jwt_secret, platform.clock)
+    if not tokens.can_mint:
+        raise WrongSettings(
+            "keys can't start: the first key of JWT_PRIVATE_KEY_FILE is no private one"
+        )
     service = create_service(settings, platform, tokens)
     if platform.vendors_url is not None:
         admin = partial(ensure_admin, service, platform, ADMIN_EMAIL, secrets.admin_password)

@@ -17,6 +17,7 @@ from kernel.encryption import Encryption
 from kernel.http import Identity, InternalTokens
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.identity import HEADER
+from kernel.http.token_keys import TokenKeys
 from kernel.identifiers import parsed
 from kernel.links import MediaLinks
 from kernel.runtime import Endpoint, Runtime, bind
@@ -124,7 +125,9 @@ def _platform(database: Database, bus: Bus) -> Platform:
 
 def _services(platform: Platform, home: Path, vendors_url: str) -> Services:
     access_tokens = AccessTokens(
-        "a secret of this small world, long enough", "HS256", timedelta(minutes=5), platform.clock
+        TokenKeys.shared("a secret of this small world, long enough", "HS256"),
+        timedelta(minutes=5),
+        platform.clock,
     )
     generation = GenerationSettings(
         SMARTSPEC_FIRST_LOOK_S=0.02, SMARTSPEC_UNKNOWN_FOR_S=1, SMARTSPEC_TASK_DEADLINE_S=10

@@ -18,6 +18,7 @@ from kernel.encryption import Encryption
 from kernel.http import Identity, InternalTokens
 from kernel.http.access_tokens import AccessClaims, AccessTokens
 from kernel.http.api_key_format import api_key_from, key_sha256
+from kernel.http.token_keys import TokenKeys
 from kernel.links import MediaLinks
 from kernel.service import Platform
 from kernel.settings import read_settings
@@ -221,7 +222,9 @@ class World:
         self.bus = MemoryBus()
         encryption = Encryption(["a master key of tests, and of nothing else"])
         self.internal_tokens = InternalTokens(encryption.derived_secret("internal"), self.clock)
-        self.access_tokens = AccessTokens(SECRET, "HS256", timedelta(minutes=30), self.clock)
+        self.access_tokens = AccessTokens(
+            TokenKeys.shared(SECRET, "HS256"), timedelta(minutes=30), self.clock
+        )
         self.keys = KeysBehind(self.internal_tokens)
         self.generation, self.credits, self.storage = Behind(), Behind(), Behind()
         self.ready = True

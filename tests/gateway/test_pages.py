@@ -145,3 +145,8 @@ async def test_the_page_lists_every_route_and_loads_nothing(world: World) -> Non
     assert "default-src 'none'" in answer.one("content-security-policy")
     assert "<script" not in page
     assert "http" not in page.replace("https://", "http")
+
+
+async def test_shows_no_key_where_tokens_have_a_shared_secret(world: World) -> None:
+    answer = await world.ask("GET", "/.well-known/jwks.json")
+    assert (answer.status, json.loads(answer.body)) == (200, {"keys": []})

@@ -16,6 +16,7 @@ from kernel.clock import new_id
 from kernel.http import Identity
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.identity import HEADER
+from kernel.http.token_keys import TokenKeys
 from kernel.identifiers import parsed
 from kernel.projections import ensure
 from kernel.service import Platform, Service
@@ -149,7 +150,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def access_tokens(platform: Platform) -> AccessTokens:
     return AccessTokens(
-        "a secret of tests, and of nothing else", "HS256", timedelta(minutes=30), platform.clock
+        TokenKeys.shared("a secret of tests, and of nothing else", "HS256"),
+        timedelta(minutes=30),
+        platform.clock,
     )
 
 

@@ -1,12 +1,16 @@
 """Access tokens say who signed in, for a while, and nothing else passes for one."""
 
 import base64
+import hmac
+import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernel.errors import Unauthenticated
 from kernel.http import Identity, InternalTokens
@@ -17,8 +21,12 @@ from kernel.http.access_tokens import (
     TYPE,
     AccessClaims,
     AccessTokens,
+    AccessTokenSettings,
 )
+from kernel.http.token_keys import TokenKeys
+from kernel.settings import WrongSettings
 from kernel.testing import FakeClock
+from tests.kernel.test_token_keys import private_pem, public_pem
 
 SECRET = "a secret of tests, and of nothing else"
 LIFETIME = timedelta(minutes=30)
@@ -26,7 +34,7 @@ CLAIMS = AccessClaims(UUID(int=1), UUID(int=2), "user", "free", UUID(int=3))
 
 
 def tokens(clock: FakeClock, secret: str = SECRET, algorithm: str = "HS256") -> AccessTokens:
-    return AccessTokens(secret, algorithm, LIFETIME, clock)
+    return AccessTokens(TokenKeys.shared(secret, algorithm), LIFETIME, clock)
 
 
 def forged(
@@ -168,3 +176,58 @@ def test_accepts_no_short_secret(clock: FakeClock) -> None:
 def test_accepts_no_other_kind_of_algorithm(clock: FakeClock, algorithm: str) -> None:
     with pytest.raises(ValueError, match="JWT_ALGORITHM"):
         tokens(clock, algorithm=algorithm)
+
+
+def test_signs_with_the_first_key_of_a_file_and_reads_what_the_others_signed(
+    clock: FakeClock,
+) -> None:
+    old, new = (private_pem(Ed25519PrivateKey.generate()) for _ in range(2))
+    before = AccessTokens(TokenKeys.of_pem(old), LIFETIME, clock)
+    during = AccessTokens(TokenKeys.of_pem(new + old), LIFETIME, clock)
+    after = AccessTokens(TokenKeys.of_pem(new), LIFETIME, clock)
+    token = before.mint(CLAIMS)
+    assert during.read(token) == after.read(during.mint(CLAIMS)) == CLAIMS
+    with pytest.raises(Unauthenticated):
+        after.read(token)
+
+
+def test_who_has_the_public_half_reads_and_mints_nothing(clock: FakeClock) -> None:
+    key = Ed25519PrivateKey.generate()
+    reader = AccessTokens(TokenKeys.of_pem(public_pem(key)), LIFETIME, clock)
+    token = AccessTokens(TokenKeys.of_pem(private_pem(key)), LIFETIME, clock).mint(CLAIMS)
+    assert reader.read(token) == CLAIMS
+    assert not reader.can_mint
+
+
+def test_a_public_key_is_no_secret_to_sign_with(clock: FakeClock) -> None:
+    """CVE-2015-9235: an HMAC over what everybody can read."""
+    key = Ed25519PrivateKey.generate()
+    keys = TokenKeys.of_pem(private_pem(key))
+    header = {"typ": TYPE, "kid": keys.signing.key_id, "alg": "HS256"}
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+        for part in (header, {"exp": clock.now().timestamp() + 60, "sub": str(UUID(int=1))})
+    ]
+    signed = b".".join(parts)
+    mac = hmac.digest(public_pem(key).encode(), signed, "sha256")
+    token = b".".join([signed, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
+    with pytest.raises(Unauthenticated):
+        AccessTokens(keys, LIFETIME, clock).read(token)
+
+
+def test_settings_name_what_is_wrong_with_a_file_of_keys(clock: FakeClock, tmp_path: Path) -> None:
+    path = tmp_path / "jwt.pem"
+    for text, algorithm, wrong in (
+        ("no key", None, "holds no PEM key"),
+        (None, None, "No such file"),
+        (private_pem(Ed25519PrivateKey.generate()), "RS256", "is for EdDSA"),
+    ):
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        asked: dict[str, Any] = {} if algorithm is None else {"JWT_ALGORITHM": algorithm}
+        settings = AccessTokenSettings(JWT_PRIVATE_KEY_FILE=path, **asked)
+        with pytest.raises(WrongSettings, match=wrong):
+            AccessTokens.of(settings, SECRET, clock)
+    with pytest.raises(WrongSettings, match="JWT_PRIVATE_KEY_FILE"):
+        AccessTokens.of(AccessTokenSettings(JWT_ALGORITHM="EdDSA"), SECRET, clock)

@@ -16,6 +16,7 @@ from kernel.encryption import Encryption
 from kernel.http import Identity, InternalTokens
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.identity import HEADER
+from kernel.http.token_keys import TokenKeys
 from tests.system.conftest import prepared
 from tests.system.product import V2, Product, User, new_user, running
 
@@ -56,7 +57,9 @@ def internal_token(product: Product, user: User) -> str:
     """What the gateway would say of the user."""
     secrets = json.loads((product.home / "secrets.json").read_text())
     clock = SystemClock()
-    claims = AccessTokens(secrets["jwt_secret"], "HS256", timedelta(1), clock).read(user.token)
+    claims = AccessTokens(
+        TokenKeys.shared(secrets["jwt_secret"], "HS256"), timedelta(1), clock
+    ).read(user.token)
     scopes = frozenset({"generation:create", "generation:read"})
     who = Identity(claims.user_id, claims.account_id, "user", "free", scopes, UUID(int=1))
     secret = Encryption(secrets["master_keys"]).derived_secret("internal")

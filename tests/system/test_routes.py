@@ -63,6 +63,7 @@ ROUTES = {
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
     ("GET", "/asyncapi.json"),
+    ("GET", "/.well-known/jwks.json"),
     ("GET", "/docs"),
 }
 

@@ -32,6 +32,7 @@ _NOTHING_FROM_ELSEWHERE: Final[Header] = (
     b"content-security-policy",
     b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
 )
+_KEPT_A_WHILE: Final[Header] = (b"cache-control", b"public, max-age=300")
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -76,6 +77,7 @@ class Pages:
         upstreams: Mapping[str, ASGIApp],
         ready: Callable[[], bool],
         server_url: str,
+        jwks: Mapping[str, Any],
     ) -> None:
         self._routes = routes
         self._upstreams = upstreams
@@ -83,6 +85,7 @@ class Pages:
         self._server_url = server_url
         self._docs = Page(_OK, _HTML, _listed(routes), (_NOTHING_FROM_ELSEWHERE,))
         self._events = Page(_OK, JSON, files("contracts").joinpath(EVENTS_FILE).read_bytes())
+        self._jwks = Page(_OK, JSON, json.dumps(jwks).encode(), (_KEPT_A_WHILE,))
         self._document: Page | None = None
         self._reading = asyncio.Lock()
 
@@ -100,6 +103,8 @@ class Pages:
                 return self._docs
             case "/asyncapi.json":
                 return self._events
+            case "/.well-known/jwks.json":
+                return self._jwks
             case "/openapi.json":
                 return await self._merged()
         raise NotFound("not_found", "There is nothing at this address.")

@@ -249,6 +249,14 @@ OWN: Final = (
         Auth.NONE,
         limit=RateClass.PAGE,
     ),
+    Route(
+        "GET",
+        "/.well-known/jwks.json",
+        GATEWAY,
+        "What verifies access tokens",
+        Auth.NONE,
+        limit=RateClass.PAGE,
+    ),
     Route("GET", "/docs", GATEWAY, "The routes, as a page", Auth.NONE, limit=RateClass.PAGE),
 )
 ROUTES: Final = (
