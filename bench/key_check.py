@@ -25,7 +25,6 @@ from kernel.clock import SystemClock, new_id
 from kernel.http import InternalTokens
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.api_key_format import api_key_from
-from kernel.testing import FakeClock
 from services.gateway.adapters.holder import Holder
 from services.gateway.adapters.key_ring import KNOWN_MAX, KeyRing
 from services.gateway.adapters.keys_service import KeyFacts
@@ -154,7 +153,7 @@ def _filled() -> Figures:
 
 
 async def _fill() -> Figures:
-    ring = KeyRing(_resolve, FakeClock())
+    ring = KeyRing(_resolve, SystemClock())
     await ring.holder(_new_key())
     gc.collect()
     before = psutil.Process().memory_info().rss
