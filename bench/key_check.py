@@ -188,8 +188,11 @@ async def _bad_keys(*, fresh: bool) -> Figures:
 
 
 async def _bad_key(kind: str, world: World) -> str:
-    """`expired` as keys tells it: like one that never was."""
-    key = _new_key()
+    """`expired` as keys tells it: like one that never was. What is done for a revoked one is done
+    for each kind, so that all are asked after the same work."""
+    key, revoked = _new_key(), world.key()
+    await world.ask("GET", PATH, [api_key(revoked)])
+    await world.revoke(revoked)
     match kind:
         case "malformed":
             return f"xx_live_{key[8:]}"
@@ -198,10 +201,9 @@ async def _bad_key(kind: str, world: World) -> str:
         case "foreign":
             return f"sk-proj-{key[8:]}"
         case "revoked":
-            key = world.key()
-            await world.ask("GET", PATH, [api_key(key)])
-            await world.revoke(key)
-    return key
+            return revoked
+        case _:
+            return key
 
 
 def _new_key() -> str:

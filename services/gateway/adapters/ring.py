@@ -59,8 +59,10 @@ class Ring(Generic[K]):
         """
         now = self._clock.now()
         known = self._known.get(key, now)
-        if known is not None and self._is_believed(known):
-            return known if known.alive_at(now) else None
+        if known is not None:
+            if self._is_believed(known):
+                return known if known.alive_at(now) else None
+            self._known.drop(key)  # from now on it is like one that never was
         if self._unknown.get(key, now):
             return None
         holder = await self._looked_up(key)
