@@ -26,7 +26,6 @@ from kernel.http import InternalTokens
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.api_key_format import api_key_from
 from kernel.http.token_keys import TokenKeys
-from kernel.testing import FakeClock
 from services.gateway.adapters.holder import Holder
 from services.gateway.adapters.key_ring import KNOWN_MAX, KeyRing
 from services.gateway.adapters.keys_service import KeyFacts
@@ -155,7 +154,7 @@ def _filled() -> Figures:
 
 
 async def _fill() -> Figures:
-    ring = KeyRing(_resolve, FakeClock())
+    ring = KeyRing(_resolve, SystemClock())
     await ring.holder(_new_key())
     gc.collect()
     before = psutil.Process().memory_info().rss
@@ -190,8 +189,11 @@ async def _bad_keys(*, fresh: bool) -> Figures:
 
 
 async def _bad_key(kind: str, world: World) -> str:
-    """`expired` as keys tells it: like one that never was."""
-    key = _new_key()
+    """`expired` as keys tells it: like one that never was. What is done for a revoked one is done
+    for each kind, so that all are asked after the same work."""
+    key, revoked = _new_key(), world.key()
+    await world.ask("GET", PATH, [api_key(revoked)])
+    await world.revoke(revoked)
     match kind:
         case "malformed":
             return f"xx_live_{key[8:]}"
@@ -200,10 +202,9 @@ async def _bad_key(kind: str, world: World) -> str:
         case "foreign":
             return f"sk-proj-{key[8:]}"
         case "revoked":
-            key = world.key()
-            await world.ask("GET", PATH, [api_key(key)])
-            await world.revoke(key)
-    return key
+            return revoked
+        case _:
+            return key
 
 
 def _new_key() -> str:

@@ -33,6 +33,15 @@ def test_drops_the_least_recently_used_when_full() -> None:
     assert len(kept) == 2
 
 
+def test_forgets_what_it_is_told_to() -> None:
+    kept = cache()
+    kept.put("a", 1, NOW)
+    kept.put("b", 2, NOW)
+    kept.drop("a")
+    kept.drop("never was")
+    assert (kept.get("a", NOW), kept.get("b", NOW)) == (None, 2)
+
+
 def test_forgets_everything() -> None:
     kept = cache()
     kept.put("a", 1, NOW)

@@ -1,6 +1,8 @@
 """Incident: LiteLLM CVE-2026-35030, whose cache, keyed by a token's beginning, mixed up users."""
 
 from datetime import timedelta
+from statistics import median
+from time import process_time_ns
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +17,13 @@ from kernel.http.api_key_format import api_key_from, key_sha256
 from services.gateway.adapters.key_ring import KeyRing
 from services.gateway.adapters.keys_service import KeysService
 from services.gateway.adapters.ring import UNKNOWN_FOR
-from tests.gateway.driving import World
+from tests.gateway.driving import World, api_key
 
 MOMENT = timedelta(microseconds=1)
 ENDS = (KeyRevoked, KeyRotated, KeyDeleted, UserDisabled, UserErased)
+TASKS = "/api/v2/generation/tasks"
+TIMINGS = 1_000
+TOLD_APART = 1.5
 UNKNOWN = ("unknown", "malformed", "mistyped", "foreign", "inactive", "revoked")
 BAD = (*UNKNOWN, "expired", "retired")
 """Of the last two keys tells as of unknown ones, unless our clock is ahead of its."""
@@ -110,6 +115,32 @@ async def test_bad_keys_of_every_kind_cost_the_same_questions(
     world.clock.turn(UNKNOWN_FOR)
     await refused(ring, key)
     assert [*asked, len(world.keys.asked)] == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_bad_keys_of_every_kind_are_the_same_answer_to_a_client(
+    world: World, kind: str
+) -> None:
+    answer = await world.ask("GET", TASKS, [api_key(bad_key(kind, world))])
+    assert (answer.status, answer.one("www-authenticate")) == (401, 'Bearer realm="smartspec"')
+    assert answer.json == {
+        "error": "invalid_api_key",
+        "message": "The API key or token is not valid.",
+        "details": {},
+    }
+
+
+async def test_bad_keys_of_every_kind_take_the_same_time(world: World) -> None:
+    """Processor time, in turn: what else the machine does meets all kinds alike."""
+    spent_ns: dict[str, list[int]] = {kind: [] for kind in BAD}
+    keys = {kind: bad_key(kind, world) for kind in BAD}
+    for _ in range(TIMINGS):
+        for kind, key in keys.items():
+            began_ns = process_time_ns()
+            await world.ask("GET", TASKS, [api_key(key)])
+            spent_ns[kind].append(process_time_ns() - began_ns)
+    medians = {kind: median(values) for kind, values in spent_ns.items()}
+    assert max(medians.values()) <= TOLD_APART * min(medians.values()), medians
 
 
 async def test_garbage_makes_no_well_formed_key_be_asked_for_anew(

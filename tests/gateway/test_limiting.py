@@ -118,6 +118,17 @@ async def test_all_secrets_of_a_key_are_one_budget() -> None:
     assert [answer.status for answer in answers] == [200, 200, 429]
 
 
+async def test_keys_that_begin_alike_have_budgets_of_their_own() -> None:
+    world = limited("api=1/minute")
+    first, second = (world.key(bytes(31) + bytes([last])) for last in (1, 2))
+    assert first[:40] == second[:40]
+    statuses = [
+        (await world.ask("GET", TASKS, [api_key(key)])).status
+        for key in (first, first, second, second)
+    ]
+    assert statuses == [200, 429, 200, 429]
+
+
 async def test_keys_and_users_have_budgets_of_their_own() -> None:
     world = limited("api=1/minute")
     user_id = new_id()

@@ -38,5 +38,8 @@ class BoundedCache(Generic[K, V]):
         if len(self._entries) > self._size_max:
             self._entries.popitem(last=False)
 
+    def drop(self, key: K) -> None:
+        self._entries.pop(key, None)
+
     def clear(self) -> None:
         self._entries.clear()

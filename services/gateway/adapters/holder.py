@@ -10,19 +10,24 @@ from typing import Final
 from uuid import UUID
 
 from kernel.http.identity import Identity
+from kernel.rates import Rate, RateClass
 from services.gateway.adapters.client_address import Network, is_within, network_of
 
 _SHARED_MAX: Final = 4_096
 
 
-@dataclass(frozen=True, slots=True)
+Rates = tuple[tuple[RateClass, Rate], ...]
+
+
+@dataclass(slots=True)
 class Holder:
     """`ends_at` is None for what ends by being ended alone; `networks` is empty where it is good
-    from anywhere."""
+    from anywhere. `turn` is the ring's: how much it had heard when it asked."""
 
     identity: Identity
     ends_at: datetime | None = None
     networks: tuple[Network, ...] = ()
+    turn: int = 0
 
     @property
     def ids(self) -> tuple[UUID | None, ...]:
@@ -41,6 +46,12 @@ class Holder:
 def shared_scopes(scopes: frozenset[str]) -> frozenset[str]:
     """One object for all that are equal."""
     return scopes
+
+
+@lru_cache(_SHARED_MAX)
+def shared_rates(rates: Rates) -> Rates:
+    """The same for a key's own rates."""
+    return rates
 
 
 @lru_cache(_SHARED_MAX)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from kernel.errors import Error, Unavailable
 from kernel.http.identity import HEADER, Identity, InternalTokens
 from kernel.rates import Rate, RateClass
 from services.gateway.adapters.client_address import Network
-from services.gateway.adapters.holder import Holder, shared_networks, shared_scopes
+from services.gateway.adapters.holder import Holder, shared_networks, shared_rates, shared_scopes
 from services.gateway.adapters.upstream import Answer, call
 from services.gateway.domain import role_of_key, scopes_of
 
@@ -92,10 +92,11 @@ class KeyFacts(BaseModel):
             scopes=self.scopes,
             key_id=self.key_id,
             monthly_credit_limit_units=self.monthly_credit_limit_units,
-            rate_limits=tuple(self._own_rates()),
+            rate_limits=shared_rates(tuple(self._own_rates())),
         )
         ends = [moment for moment in (self.expires_at, self.valid_until) if moment is not None]
-        return Holder(identity, min(ends, default=None), self.allowed_ips)
+        ends_at = min(ends).astimezone(UTC) if ends else None  # a zone for each would take room
+        return Holder(identity, ends_at, self.allowed_ips)
 
     def _own_rates(self) -> Iterator[tuple[RateClass, Rate]]:
         """One that can't be read is passed over: the class's own rate is in force then."""

@@ -8,7 +8,6 @@ however much is remembered, and nothing is searched for it.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -36,21 +35,13 @@ Resolve = Callable[[K], Awaitable[Holder | None]]
 """Asks keys; raises `Unavailable`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """`turn`: how much had been heard when it was asked for."""
-
-    turn: int
-    holder: Holder
-
-
 class Ring(Generic[K]):
     """Credentials seen lately: at most `known_max` good and `UNKNOWN_MAX` bad ones."""
 
     def __init__(self, resolve: Resolve[K], clock: Clock, known_max: int) -> None:
         self._resolve = resolve
         self._clock = clock
-        self._known: BoundedCache[K, _Known] = BoundedCache(known_max, KNOWN_FOR)
+        self._known: BoundedCache[K, Holder] = BoundedCache(known_max, KNOWN_FOR)
         self._unknown: BoundedCache[K, bool] = BoundedCache(UNKNOWN_MAX, UNKNOWN_FOR)
         self._lookups: dict[K, asyncio.Task[Holder | None]] = {}
         self._ended: OrderedDict[UUID, int] = OrderedDict()
@@ -68,8 +59,10 @@ class Ring(Generic[K]):
         """
         now = self._clock.now()
         known = self._known.get(key, now)
-        if known is not None and self._is_believed(known):
-            return known.holder if known.holder.alive_at(now) else None
+        if known is not None:
+            if self._is_believed(known):
+                return known if known.alive_at(now) else None
+            self._known.drop(key)  # from now on it is like one that never was
         if self._unknown.get(key, now):
             return None
         holder = await self._looked_up(key)
@@ -98,12 +91,12 @@ class Ring(Generic[K]):
     async def _hear(self, event: type[PublicEvent], field: str, envelope: Envelope) -> None:
         self.forget(getattr(event.model_validate(envelope.data), field))
 
-    def _is_believed(self, known: _Known) -> bool:
-        if known.turn == self._turn:
+    def _is_believed(self, holder: Holder) -> bool:
+        if holder.turn == self._turn:
             return True  # nothing was heard since
-        if known.turn < self._believed_from:
+        if holder.turn < self._believed_from:
             return False
-        return all(self._ended.get(one, 0) <= known.turn for one in known.holder.ids if one)
+        return all(self._ended.get(one, 0) <= holder.turn for one in holder.ids if one)
 
     async def _looked_up(self, key: K) -> Holder | None:
         lookup = self._lookups.get(key)
@@ -125,9 +118,9 @@ class Ring(Generic[K]):
                 if holder is None:
                     self._unknown.put(key, True, asked_at)  # noqa: FBT003 - the value of a set
                     return None
-                known = _Known(turn, holder)
-                if self._is_believed(known):
-                    self._known.put(key, known, asked_at)
+                holder.turn = turn
+                if self._is_believed(holder):
+                    self._known.put(key, holder, asked_at)
                     return holder
         finally:
             del self._lookups[key]
