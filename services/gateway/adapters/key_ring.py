@@ -13,11 +13,11 @@ from uuid import UUID
 
 from contracts.envelope import Envelope
 from contracts.keys import KeyRevoked
+from kernel.cache import BoundedCache
 from kernel.clock import Clock
 from kernel.errors import Unavailable
 from kernel.http.api_key_format import key_sha256, well_formed
 from kernel.http.identity import Identity
-from services.gateway.adapters.cache import BoundedCache
 from services.gateway.adapters.credentials import invalid_key
 from services.gateway.adapters.keys_service import KeyFacts
 
