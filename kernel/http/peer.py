@@ -33,11 +33,16 @@ class Peer:
     """The service `name`; `replicas` are clients, each of one of its replicas."""
 
     def __init__(
-        self, name: str, replicas: Sequence[httpx.AsyncClient], tokens: InternalTokens
+        self,
+        name: str,
+        replicas: Sequence[httpx.AsyncClient],
+        tokens: InternalTokens,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.name = name
         self._replicas = replicas
         self._tokens = tokens
+        self._timeout_s = timeout_s
         self._next = 0
 
     @classmethod
@@ -47,17 +52,23 @@ class Peer:
         return cls(name, [_client(f"http://{name}", transport)], tokens)
 
     @classmethod
-    def at(cls, name: str, base_urls: Sequence[str], tokens: InternalTokens) -> "Peer":
+    def at(
+        cls,
+        name: str,
+        base_urls: Sequence[str],
+        tokens: InternalTokens,
+        timeout_s: float = TIMEOUT_S,
+    ) -> "Peer":
         """In others. Raises ValueError without an address."""
         if not base_urls:
             raise ValueError(f"{name} needs an address")
-        return cls(name, [_client(base_url) for base_url in base_urls], tokens)
+        return cls(name, [_client(base_url) for base_url in base_urls], tokens, timeout_s)
 
     async def ask(self, path: str, question: Mapping[str, Any]) -> httpx.Response:
         """The answer to `question` (JSON, posted), which is no fault of the service. At most
-        `TIMEOUT_S`. Raises `Unavailable`."""
+        `timeout_s`. Raises `Unavailable`."""
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await self._answered(path, question)
         except (httpx.TransportError, TimeoutError) as error:
             _log.warning("peer_away", peer=self.name, error=type(error).__name__)
