@@ -173,5 +173,12 @@ def test_each_listed_route_answers_and_its_trailing_slash_does_too(
 
 def test_what_is_not_listed_does_not_exist(product: Product) -> None:
     with product.client() as anonymous:
-        for path in ("/internal/keys/resolve", "/api/v2", "/_scenarios", "/metrics", "/redoc"):
+        for path in (
+            "/internal/keys/resolve",
+            "/internal/provider-keys/resolve",
+            "/api/v2",
+            "/_scenarios",
+            "/metrics",
+            "/redoc",
+        ):
             assert anonymous.post(path, json={}).status_code == 404, path
