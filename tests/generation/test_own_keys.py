@@ -10,17 +10,20 @@ from kernel.errors import Invalid
 from kernel.http import Identity
 from kernel.projections import verify
 from kernel.service import Platform
+from kernel.settings import WrongSettings, read_settings
 from kernel.testing import FakeClock
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.own_keys import KNOWN_FOR
 from services.generation.adapters.providers import Fault, Job, Provider, Refused, Succeeded
-from services.generation.app import AGGREGATES
+from services.generation.app import AGGREGATES, keys_of, vendors_of
 from services.generation.domain.catalogue import Quality, price_units
 from services.generation.domain.task import Stage
+from services.generation.settings import GenerationSettings
 from tests.generation.conftest import PLATFORM_KEY, Bench, Generation, generation_on, person
 from tests.generation.scripted_vendor import listening
+from tests.own_keys import FakeKeys
 
 OWN_KEY = "a key of my own, 0123456789"
 URL = "https://cdn.test/a.png"
@@ -260,6 +263,33 @@ async def test_a_vendor_hears_the_own_key_and_then_the_platforms_again() -> None
         assert vendor.heard[-1][1]["authorization"] == f"Bearer {OWN_KEY}"
         await kie.aclose()
         await google.aclose()
+
+
+async def test_has_to_know_where_keys_is_unless_it_is_in_the_same_process(
+    platform: Platform,
+) -> None:
+    with pytest.raises(WrongSettings, match="KEYS_URL"):
+        keys_of(read_settings(GenerationSettings), platform, None)
+    elsewhere = read_settings(GenerationSettings, KEYS_URL="http://a:8001/, http://b:8001")
+    assert elsewhere.keys_url == ("http://a:8001", "http://b:8001")
+    for peer in (
+        keys_of(elsewhere, platform, None),
+        keys_of(read_settings(GenerationSettings), platform, {"keys": FakeKeys(platform)}),
+    ):
+        assert peer.name == "keys"
+        await peer.aclose()
+
+
+def test_every_vendor_can_be_asked_under_an_own_key_and_those_with_a_key_under_the_platforms(
+    platform: Platform,
+) -> None:
+    own_keys = FakeKeys(platform).own_keys
+    bare = vendors_of(read_settings(GenerationSettings), own_keys)
+    assert (set(bare.providers), set(bare.keyless)) == (set(), {"kie", "google"})
+    played = vendors_of(read_settings(GenerationSettings), own_keys, "http://127.0.0.1:1")
+    assert (set(played.providers), set(played.keyless)) == ({"kie", "google"}, set())
+    one = vendors_of(read_settings(GenerationSettings, KIE_AI_API_KEY="a key"), own_keys)
+    assert (set(one.providers), set(one.keyless)) == ({"kie"}, {"google"})
 
 
 async def test_no_row_and_no_event_of_generation_has_a_key_in_it(bench: Bench) -> None:
