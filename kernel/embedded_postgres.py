@@ -41,6 +41,7 @@ _DEFAULTS: Final = {
     "log_timezone": "UTC",
 }
 _SOCKET_PATH_BYTES: Final = 103  # sun_path of macOS, the shortest
+_PORT_LINE: Final = 3
 _STATUS_LINE: Final = 7  # of postmaster.pid, from 0; the first is the pid
 _PORTS_TRIED: Final = 5
 _PORT_TAKEN: Final = "could not create any TCP/IP sockets"
@@ -84,6 +85,15 @@ class EmbeddedPostgres:
             return None
         return self._server.pid
 
+    def running(self) -> str | None:
+        """The DSN of the server that another process runs in this home; None when none does."""
+        data = (self._home / "data").resolve()
+        pid = _pid_in(data)
+        if pid is None or not process_exists(pid) or not _is_ready(data, pid):
+            return None
+        port = (data / "postmaster.pid").read_text().splitlines()[_PORT_LINE].strip()
+        return _dsn((self._home / "password").read_text().strip(), port)
+
     def start(self, *, timeout_s: float = 60) -> str:
         """Start, at first making the cluster; returns the DSN of the database `smartspec`.
 
@@ -116,7 +126,7 @@ class EmbeddedPostgres:
         _wait_for_other(place.data, for_other_s)
         password = prepare_cluster(self._home, place, sync=self._options.get("fsync") != "off")
         port = self._launch(place, timeout_s)
-        return f"postgresql://smartspec:{password}@127.0.0.1:{port}/smartspec"
+        return _dsn(password, str(port))
 
     def stop(self) -> None:
         """End the server: fast (clients are cut off, data written), after 3 s by force."""
@@ -169,6 +179,10 @@ class EmbeddedPostgres:
             time.sleep(0.005)
         self._server = None
         return words_since(log_path, before)
+
+
+def _dsn(password: str, port: str) -> str:
+    return f"postgresql://smartspec:{password}@127.0.0.1:{port}/smartspec"
 
 
 def _wait_for_other(data: Path, wait_s: float) -> None:

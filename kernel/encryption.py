@@ -8,7 +8,7 @@ import base64
 from collections.abc import Sequence
 from uuid import UUID
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -27,8 +27,10 @@ class Encryption:
             raise ValueError(
                 f"ENCRYPTION_MASTER_KEY needs at least {MASTER_KEY_LENGTH_MIN} characters"
             )
-        self._master = master_keys[0]
-        self._fernet = MultiFernet([Fernet(derive(key, "fernet")) for key in master_keys])
+        self._masters = tuple(master_keys)
+        fernets = [Fernet(derive(key, "fernet")) for key in master_keys]
+        self._first = fernets[0]
+        self._fernet = MultiFernet(fernets)
 
     def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
@@ -36,9 +38,21 @@ class Encryption:
     def decrypt(self, token: bytes) -> str:
         return self._fernet.decrypt(token).decode()
 
+    def renewed(self, token: bytes) -> bytes | None:
+        """The same under the first key; None when it is so already. Raises `InvalidToken`."""
+        try:
+            self._first.decrypt(token)
+        except InvalidToken:
+            return self._fernet.rotate(token)
+        return None
+
     def derived_secret(self, purpose: str) -> bytes:
         """A secret for one purpose (`links`, `email-lookup`): as stable as the first master key."""
-        return derive(self._master, purpose)
+        return derive(self._masters[0], purpose)
+
+    def former_secrets(self, purpose: str) -> tuple[bytes, ...]:
+        """What `derived_secret` is, or was, where another of the keys comes first."""
+        return tuple(derive(key, purpose) for key in self._masters[1:])
 
 
 def derive(master_key: str, purpose: str) -> bytes:

@@ -6,6 +6,7 @@ A link opens one key by one method until one moment; whoever holds it needs noth
 import base64
 import hmac
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -23,17 +24,19 @@ _UNIX_SECONDS: Final = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 class MediaLinks:
     """Makes and checks `{base_url}/media/{key}?expires=<unix s>&signature=<base64url>`.
 
+    `former` are the secrets by which links were signed before: they open what they did.
+
     Raises:
         ValueError: the secret is shorter than 32 bytes, or the base is no absolute http(s) URL.
     """
 
-    def __init__(self, secret: bytes, base_url: str) -> None:
+    def __init__(self, secret: bytes, base_url: str, former: Sequence[bytes] = ()) -> None:
         if len(secret) < MIN_SECRET_BYTES:
             raise ValueError(f"the link secret needs at least {MIN_SECRET_BYTES} bytes")
         base = urlsplit(base_url)
         if base.scheme not in {"http", "https"} or not base.hostname or base.query or base.fragment:
             raise ValueError("the base of media links must be an absolute http or https URL")
-        self._secret = secret
+        self._secrets = (secret, *former)
         self._base_url = base_url.rstrip("/")
 
     def sign(self, key: str, *, method: str = "GET", expires_at: datetime) -> str:
@@ -46,7 +49,7 @@ class MediaLinks:
         if expires_at.tzinfo is None:
             raise ValueError("expires_at needs a timezone")
         expires = str(int(expires_at.timestamp()))
-        signature = self._signature(method, key, expires)
+        signature = _signature(self._secrets[0], method, key, expires)
         return f"{self._base_url}/media/{quote(key)}?expires={expires}&signature={signature}"
 
     def verify(self, method: str, key: str, expires: str, signature: str, now: datetime) -> None:
@@ -55,16 +58,20 @@ class MediaLinks:
         Raises:
             Forbidden: `invalid_signature`, or `link_expired` for a genuine link come too late.
         """
-        expected = self._signature(method, key, expires).encode()
         given = signature.encode("utf-8", "replace")
-        if not hmac.compare_digest(expected, given) or not _UNIX_SECONDS.fullmatch(expires):
+        genuine = [
+            hmac.compare_digest(_signature(secret, method, key, expires).encode(), given)
+            for secret in self._secrets
+        ]
+        if not any(genuine) or not _UNIX_SECONDS.fullmatch(expires):
             raise Forbidden("invalid_signature", "This link is not valid.")
         if now > datetime.fromtimestamp(int(expires), UTC):
             raise Forbidden("link_expired", "This link has expired.")
 
-    def _signature(self, method: str, key: str, expires: str) -> str:
-        # Each part carries its length, so that no two links share the signed bytes.
-        parts = (part.encode("utf-8", "replace") for part in (method, expires, key))
-        signed = _PURPOSE + b"".join(b"\n%d:%b" % (len(part), part) for part in parts)
-        digest = hmac.digest(self._secret, signed, "sha256")
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+def _signature(secret: bytes, method: str, key: str, expires: str) -> str:
+    # Each part carries its length, so that no two links share the signed bytes.
+    parts = (part.encode("utf-8", "replace") for part in (method, expires, key))
+    signed = _PURPOSE + b"".join(b"\n%d:%b" % (len(part), part) for part in parts)
+    digest = hmac.digest(secret, signed, "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

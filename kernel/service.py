@@ -64,8 +64,14 @@ class Ground:
             bus=bus,
             clock=clock,
             encryption=encryption,
-            internal_tokens=InternalTokens(encryption.derived_secret("internal"), clock),
-            links=MediaLinks(encryption.derived_secret("links"), public_base_url),
+            internal_tokens=InternalTokens(
+                encryption.derived_secret("internal"), clock, encryption.former_secrets("internal")
+            ),
+            links=MediaLinks(
+                encryption.derived_secret("links"),
+                public_base_url,
+                encryption.former_secrets("links"),
+            ),
             public_base_url=public_base_url,
             vendors_url=vendors_url,
         )

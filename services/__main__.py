@@ -5,6 +5,7 @@ python -m services --separate               the same, each service a process, ov
         [--only NAME,...] [--replicas NAME=N,...]
 python -m services migrate                  bring every schema to its head
 python -m services rebuild NAME [--verify]  make a read model anew, or only prove the heads
+python -m services reencrypt                put all that is encrypted under the first master key
 """
 
 import argparse
@@ -42,6 +43,7 @@ from services.generation import app as generation_app
 from services.generation.settings import GenerationSettings
 from services.keys import app as keys_app
 from services.keys.settings import KeysSettings
+from services.reencrypting import reencrypt_all
 from services.simulator.settings import SimulatorSettings
 from services.storage import app as storage_app
 from services.storage.settings import StorageSettings
@@ -93,6 +95,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     remake = verbs.add_parser("rebuild", help="make a service's read model anew; stop it first")
     remake.add_argument("service", choices=sorted(_HISTORIES))
     remake.add_argument("--verify", action="store_true", help="only prove heads against events")
+    verbs.add_parser("reencrypt", help="put all that is encrypted under the first master key")
     arguments = parser.parse_args(argv)
     if (arguments.only or arguments.replicas) and not arguments.separate:
         parser.error("--only and --replicas need --separate")
@@ -133,12 +136,16 @@ def _serving(
     if dsn is None:
         postgres = EmbeddedPostgres(settings.home / "postgres")
         ground.callback(postgres.stop)
-        dsn = postgres.start()
+        # Keys are changed while the product serves, on a server that it has started.
+        serving = postgres.running() if arguments.verb == "reencrypt" else None
+        dsn = serving or postgres.start()
     match arguments.verb:
         case "migrate":
             return partial(_migrate, dsn)
         case "rebuild":
             return partial(_rebuild, dsn, arguments.service, only_verify=arguments.verify)
+        case "reencrypt":
+            return partial(reencrypt_all, dsn, settings, sorted(_HISTORIES))
     if edge is not None:
         return partial(_together, settings, dsn, postgres, edge)
     broker = settings.rabbitmq_url

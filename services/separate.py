@@ -21,8 +21,9 @@ from kernel.supervisor import Program, Supervisor
 from services import sandbox
 
 GATEWAY: Final = "gateway"
+GENERATION: Final = "generation"
 SIMULATOR: Final = "simulator"
-INNER: Final = ("keys", "credits", "generation", "storage")
+INNER: Final = ("keys", "credits", GENERATION, "storage")
 SERVICES: Final = (GATEWAY, *INNER, SIMULATOR)
 ALONE: Final = (GATEWAY, SIMULATOR)
 """One has the address that clients know, the other a memory of its own."""
@@ -30,6 +31,8 @@ LOOPBACK: Final = "127.0.0.1"
 RANKS: Final = {GATEWAY: 0, SIMULATOR: 2}
 INNER_RANK: Final = 1
 METRICS_PORT: Final = "METRICS_PORT"
+KEYS_URL: Final = "KEYS_URL"
+"""Generation asks keys for users' own keys of vendors."""
 
 _log = structlog.get_logger(__name__)
 
@@ -125,6 +128,10 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
     inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": address}
     own = {
         GATEWAY: {"HOST": settings.host, METRICS_PORT: str(ports[METRICS_PORT][0]), **upstreams},
+        GENERATION: {
+            **inner,
+            **{name: urls for name, urls in upstreams.items() if name == KEYS_URL},
+        },
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
     }
     return [

@@ -79,10 +79,11 @@ def _services(
     platform: Platform, secrets: Secrets, ready: Callable[[], bool]
 ) -> dict[str, Service]:
     """Every service of the process by name, the gateway over the others' apps last."""
+    keys = keys_app.compose(platform, secrets)
     services = {
         "credits": credits_app.compose(platform, secrets),
-        "generation": generation_app.compose(platform, secrets),
-        "keys": keys_app.compose(platform, secrets),
+        "generation": generation_app.compose(platform, secrets, {"keys": _app(keys)}),
+        "keys": keys,
         "storage": storage_app.compose(platform, secrets),
     }
     upstreams = {name: _app(service) for name, service in services.items()}

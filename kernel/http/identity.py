@@ -3,9 +3,11 @@
 Services believe this token alone; a request without it is answered 401, whatever else it carries.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import jwt
@@ -19,7 +21,9 @@ HEADER = "x-internal-token"
 ALGORITHM = "HS256"
 AUDIENCE = "smartspec-internal"
 LIFETIME = timedelta(seconds=60)
+SERVICE_ROLE = "service"
 _CLAIMS = ["exp", "aud", "sub", "acc", "role"]
+_NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,19 @@ class Identity:
             )
 
 
-class InternalTokens:
-    """Mints (gateway) and reads (services) internal tokens: HS256 in one process."""
+ITSELF = Identity(_NOBODY, _NOBODY, role=SERVICE_ROLE, plan="", scopes=frozenset())
+"""Who asks where a service asks for itself: nobody's account, no scope. No client is ever it."""
 
-    def __init__(self, secret: bytes, clock: Clock) -> None:
-        self._secret = secret
+
+class InternalTokens:
+    """Mints (gateway) and reads (services) internal tokens: HS256 in one process.
+
+    `former` secrets are read too, so that processes whose master keys stand in another order
+    understand each other while keys rotate.
+    """
+
+    def __init__(self, secret: bytes, clock: Clock, former: Sequence[bytes] = ()) -> None:
+        self._secrets = (secret, *former)
         self._clock = clock
 
     def mint(self, identity: Identity) -> str:
@@ -77,21 +89,12 @@ class InternalTokens:
             "mcl": identity.monthly_credit_limit_units,
             "sid": str(identity.session_id) if identity.session_id else None,
         }
-        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+        return jwt.encode(claims, self._secrets[0], algorithm=ALGORITHM)
 
     def read(self, token: str | None) -> Identity:
         """Raises `Unauthenticated` for a missing, foreign or expired token."""
-        try:
-            claims = jwt.decode(
-                token or "",
-                self._secret,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                options={"require": _CLAIMS, "verify_exp": False},
-            )
-        except jwt.PyJWTError:
-            raise Unauthenticated("unauthenticated", "Call the gateway, not the service.") from None
-        if claims["exp"] <= self._clock.now().timestamp():
+        claims = self._claims(token or "")
+        if claims is None or claims["exp"] <= self._clock.now().timestamp():
             raise Unauthenticated("unauthenticated", "Call the gateway, not the service.")
         return Identity(
             user_id=UUID(claims["sub"]),
@@ -103,6 +106,19 @@ class InternalTokens:
             monthly_credit_limit_units=claims["mcl"],
             session_id=UUID(claims["sid"]) if claims.get("sid") else None,
         )
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        for secret in self._secrets:
+            with suppress(jwt.PyJWTError):
+                claims: dict[str, Any] = jwt.decode(
+                    token,
+                    secret,
+                    algorithms=[ALGORITHM],
+                    audience=AUDIENCE,
+                    options={"require": _CLAIMS, "verify_exp": False},
+                )
+                return claims
+        return None
 
 
 def _caller(request: Request) -> Identity:

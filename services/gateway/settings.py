@@ -8,22 +8,14 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from kernel.base_urls import BaseUrls, separated
 from kernel.http.access_tokens import AccessTokenSettings
 from kernel.rates import Rate, RateClass, read_rates
 from services.gateway.adapters.client_address import Network
-from services.gateway.adapters.replicas import origin_of
 
 _ORIGIN: Final = re.compile(
     r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?"
 )
-
-
-def _separated(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(origin_of(base_url) for base_url in value)
 
 
 def _web_origins(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -34,14 +26,8 @@ def _web_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-BaseUrls = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_origins)
-]
-"""Where the replicas of a service listen, comma-separated."""
-
-
 Origins = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_web_origins)
+    tuple[str, ...], NoDecode, BeforeValidator(separated), AfterValidator(_web_origins)
 ]
 """Origins of pages, comma-separated, or `*` for all of them."""
 
@@ -57,7 +43,7 @@ def _networks(value: tuple[str, ...]) -> tuple[Network, ...]:
 
 Rates = Annotated[Mapping[RateClass, Rate], NoDecode, BeforeValidator(_rates)]
 Networks = Annotated[
-    tuple[Network, ...], NoDecode, BeforeValidator(_networks), BeforeValidator(_separated)
+    tuple[Network, ...], NoDecode, BeforeValidator(_networks), BeforeValidator(separated)
 ]
 
 

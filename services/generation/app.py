@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+from starlette.types import ASGIApp
+
 from kernel.encryption import Personal
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.dead_letters import dead_letter_routes
+from kernel.http.peer import Peer
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
 from kernel.objects import LocalObjectStore
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
-from kernel.service import Platform, Service
-from kernel.settings import read_settings
+from kernel.service import Ground, Platform, Service
+from kernel.settings import WrongSettings, read_settings
 from kernel.waiting import Turns, Waiters
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
@@ -22,8 +25,10 @@ from services.generation.adapters.due_list import DueList
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.leaving import Leaving
+from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
+from services.generation.adapters.vendors import Vendors
 from services.generation.api import Tasks, routes
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
@@ -35,37 +40,54 @@ SCHEMA = "generation"
 AGGREGATES = (TASK,)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 SANDBOX_KEY = "sandbox"
+NO_KEY = ""
 CREATIONS_AT_ONCE_MAX = 24
 CREATION_TURN_TIMEOUT_S = 10.0
 
 
-def compose(platform: Platform, _: Secrets) -> Service:
-    """This service by the environment's settings."""
+def compose(
+    platform: Platform, _: Secrets, upstreams: Mapping[str, ASGIApp] | None = None
+) -> Service:
+    """This service by the environment's settings, beside services of this process or of others."""
     settings = read_settings(GenerationSettings)
-    return create_service(settings, platform, configured_providers(settings, platform.vendors_url))
+    own_keys = OwnKeys(keys_of(settings, platform, upstreams), platform.clock)
+    return create_service(settings, platform, vendors_of(settings, own_keys, platform.vendors_url))
 
 
-def configured_providers(
-    settings: GenerationSettings, sandbox_url: str | None = None
-) -> dict[str, Provider]:
+def keys_of(
+    settings: GenerationSettings, ground: Ground, upstreams: Mapping[str, ASGIApp] | None
+) -> Peer:
+    """Keys. Raises `WrongSettings` when it is in another process, and nothing says where."""
+    if upstreams is not None:
+        return Peer.here("keys", upstreams["keys"], ground.internal_tokens)
+    if not settings.keys_url:
+        raise WrongSettings("SmartSpec can't start: generation needs KEYS_URL")
+    return Peer.at("keys", settings.keys_url, ground.internal_tokens)
+
+
+def vendors_of(
+    settings: GenerationSettings, own_keys: OwnKeys, sandbox_url: str | None = None
+) -> Vendors:
     """Each provider that has a key; without one, the simulator at `sandbox_url` plays it."""
     providers: dict[str, Provider] = {}
-    if settings.kie_ai_api_key is not None:
-        key = settings.kie_ai_api_key.get_secret_value()
-        providers["kie"] = KieProvider(settings.kie_ai_base_url, key)
+    keyless: dict[str, Provider] = {}
+    kie, google = settings.kie_ai_api_key, settings.google_api_key
+    if kie is not None:
+        providers["kie"] = KieProvider(settings.kie_ai_base_url, kie.get_secret_value())
     elif sandbox_url is not None:
         providers["kie"] = KieProvider(f"{sandbox_url}/kie", SANDBOX_KEY)
-    if settings.google_api_key is not None:
-        key = settings.google_api_key.get_secret_value()
-        providers["google"] = GoogleProvider(settings.google_base_url, key)
+    else:
+        keyless["kie"] = KieProvider(settings.kie_ai_base_url, NO_KEY)
+    if google is not None:
+        providers["google"] = GoogleProvider(settings.google_base_url, google.get_secret_value())
     elif sandbox_url is not None:
         providers["google"] = GoogleProvider(f"{sandbox_url}/google", SANDBOX_KEY)
-    return providers
+    else:
+        keyless["google"] = GoogleProvider(settings.google_base_url, NO_KEY)
+    return Vendors(providers, own_keys, keyless)
 
 
-def create_service(
-    settings: GenerationSettings, platform: Platform, providers: Mapping[str, Provider]
-) -> Service:
+def create_service(settings: GenerationSettings, platform: Platform, vendors: Vendors) -> Service:
     database, clock = platform.database, platform.clock
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=clock, announce=announce, project=project
@@ -80,7 +102,7 @@ def create_service(
         store,
         due,
         personal,
-        providers,
+        vendors,
         LocalObjectStore(settings.objects_root),
         first_look_s=settings.first_look_s,
         sole_owner=platform.sole_owner,
@@ -95,7 +117,8 @@ def create_service(
         turns=Turns(CREATIONS_AT_ONCE_MAX, CREATION_TURN_TIMEOUT_S),
         links=platform.links,
         catalogue=catalogue,
-        configured_providers=frozenset(providers),
+        vendors=vendors,
+        own_key_price_percent=settings.own_key_price_percent,
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
     )
@@ -123,5 +146,5 @@ def create_service(
             shut_outs.run,
             erasures.run,
         ),
-        resources=tuple(providers.values()),
+        resources=(vendors,),
     )

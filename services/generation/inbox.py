@@ -42,6 +42,7 @@ def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
                 provider=source.provider,
                 model=source.name,
                 due_at=unit.now,
+                key_owner_id=task.user_id if task.own_key else None,
             )
 
     return (

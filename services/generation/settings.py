@@ -2,6 +2,7 @@
 
 from pydantic import Field, SecretStr
 
+from kernel.base_urls import BaseUrls
 from kernel.settings import Settings
 
 
@@ -20,3 +21,10 @@ class GenerationSettings(Settings):
     deadline_s: int | None = Field(
         None, ge=1, le=86_400, validation_alias="SMARTSPEC_TASK_DEADLINE_S"
     )
+
+    own_key_price_percent: int = Field(
+        20, ge=0, le=100, validation_alias="SMARTSPEC_OWN_KEY_PRICE_PERCENT"
+    )
+    """Of the price, where the user's own key pays the provider."""
+    keys_url: BaseUrls = Field((), validation_alias="KEYS_URL")
+    """Read where generation has a process of its own."""

@@ -21,6 +21,7 @@ from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
+from kernel.reencryption import Encrypted
 from kernel.secrets import Secrets
 from kernel.service import Closable, Platform, Service, Worker
 from kernel.settings import WrongSettings, read_settings
@@ -32,6 +33,7 @@ from services.keys.adapters import (
     KeyUsage,
     MfaProofs,
     Passwords,
+    ProviderKeys,
     SecondFactors,
     Sessions,
     SignIns,
@@ -59,6 +61,8 @@ from services.keys.api import (
     live_session_routes,
     mailed_link_routes,
     mfa_routes,
+    provider_key_routes,
+    resolve_provider_key_routes,
     resolve_routes,
     sign_in_routes,
 )
@@ -70,6 +74,8 @@ from services.keys.settings import KeysSettings
 SCHEMA = "keys"
 ADMIN_EMAIL = "admin@smartspec.local"
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+ENCRYPTED = Encrypted("keys.provider_keys", "user_id", "provider")
+"""Beside the personal records that every service has."""
 
 _log = structlog.get_logger(__name__)
 
@@ -117,8 +123,10 @@ def create_service(
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     usage = KeyUsage(database, clock)
     factors = SecondFactors(store, platform.encryption, audit, idempotency)
+    provider_keys = ProviderKeys(store, platform.encryption, audit)
     routers = [
         *people.routers,
+        provider_key_routes(provider_keys, audit),  # before `/api/keys/{key_id}`
         *_key_routers(
             settings,
             store,
@@ -129,6 +137,7 @@ def create_service(
         ),
         mfa_routes(store, factors, people.users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
+        resolve_provider_key_routes(provider_keys),
     ]
     objects = LocalObjectStore(settings.objects_root)
     seals = AuditSeals(database, SealStore(objects), clock)

@@ -26,6 +26,7 @@ from kernel.sql import Database
 from services.credits import app as credits_app
 from services.credits.settings import CreditsSettings
 from services.generation import app as generation_app
+from services.generation.adapters.own_keys import OwnKeys
 from services.generation.settings import GenerationSettings
 from services.keys import app as keys_app
 from services.keys.adapters import Passwords
@@ -132,15 +133,19 @@ def _services(platform: Platform, home: Path, vendors_url: str) -> Services:
     generation = GenerationSettings(
         SMARTSPEC_FIRST_LOOK_S=0.02, SMARTSPEC_UNKNOWN_FOR_S=1, SMARTSPEC_TASK_DEADLINE_S=10
     )
+    keys = keys_app.create_service(
+        KeysSettings(SMARTSPEC_HOME=home), platform, access_tokens, Passwords(hasher=_CHEAP)
+    )
+    assert keys.app is not None
+    peer = generation_app.keys_of(generation, platform, {"keys": keys.app})
+    own_keys = OwnKeys(peer, platform.clock)
     return {
-        "keys": keys_app.create_service(
-            KeysSettings(SMARTSPEC_HOME=home), platform, access_tokens, Passwords(hasher=_CHEAP)
-        ),
+        "keys": keys,
         "credits": credits_app.create_service(CreditsSettings(), platform),
         "generation": generation_app.create_service(
             generation,
             platform,
-            generation_app.configured_providers(generation, vendors_url),
+            generation_app.vendors_of(generation, own_keys, vendors_url),
         ),
         "storage": storage_app.create_service(
             StorageSettings(SMARTSPEC_HOME=home),

@@ -12,12 +12,14 @@ from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from services.credits.app import create_service as create_credits
 from services.credits.settings import CreditsSettings
+from services.generation.adapters.vendors import Vendors
 from services.generation.app import create_service as create_generation
 from services.generation.settings import GenerationSettings
 from services.storage.app import create_service as create_storage
 from services.storage.settings import StorageSettings
 from tests.gateway.driving import Answer, World, bearer
 from tests.kernel.totals import registration
+from tests.own_keys import FakeKeys
 
 LETTERS = "/api/admin/dead-letters"
 
@@ -28,7 +30,9 @@ async def services(platform: Platform, tmp_path: Path) -> AsyncIterator[dict[str
     settings = read_settings(StorageSettings, SMARTSPEC_HOME=tmp_path)
     services = {
         "credits": create_credits(read_settings(CreditsSettings), platform),
-        "generation": create_generation(read_settings(GenerationSettings), platform, {}),
+        "generation": create_generation(
+            read_settings(GenerationSettings), platform, Vendors({}, FakeKeys(platform).own_keys)
+        ),
         "storage": create_storage(settings, platform),
     }
     yield services

@@ -1,6 +1,7 @@
 import pytest
 
-from services.gateway.adapters.replicas import AWAY_FOR_S, Replica, Replicas, origin_of
+from kernel.base_urls import origin_of
+from services.gateway.adapters.replicas import AWAY_FOR_S, Replica, Replicas
 
 A, B, C = (Replica("http", f"{name}:1") for name in "abc")
 

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,19 @@ from services.generation.adapters.providers import (
     Running,
     Submission,
 )
+from services.generation.adapters.vendors import Vendors
 from services.generation.app import create_service
 from services.generation.domain.messages import CreateTask, RecordProduced, RecordSubmitted
 from services.generation.domain.task import SAGA, TASK, Task
 from services.generation.inbox import subscriptions
 from services.generation.settings import GenerationSettings
+from tests.own_keys import FakeKeys
 from tests.reused_database import database_dsn, module_dsn
 
 __all__ = ["database_dsn", "module_dsn"]
 
 UNKNOWN_FOR_S = 60.0
+PLATFORM_KEY = "the platform's"
 PATIENCE_S = 30.0
 PROMPT = "A harbour at dawn"
 FILE = FileFacts(
@@ -74,9 +77,16 @@ class ScriptedProvider:
     asked: list[Job] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
     on_submit: Callable[[], Any] | None = None
+    key: str = PLATFORM_KEY
+    keys: list[str] = field(default_factory=list)
+    """Under which each question was asked."""
+
+    def under(self, api_key: str) -> "ScriptedProvider":
+        return replace(self, key=api_key)  # the scripts and lists stay the same ones
 
     async def submit(self, job: Job) -> Submission:
         self.asked.append(job)
+        self.keys.append(self.key)
         if self.on_submit is not None:
             await self.on_submit()
         answer = self.submissions.popleft() if self.submissions else None
@@ -86,6 +96,7 @@ class ScriptedProvider:
 
     async def look(self, provider_job_id: str) -> Look:
         self.looked_at.append(provider_job_id)
+        self.keys.append(self.key)
         return self.looks.popleft() if self.looks else Running(10)
 
     async def aclose(self) -> None:
@@ -149,6 +160,7 @@ class Generation:
     clock: FakeClock
     client: httpx.AsyncClient
     ledger: ScriptedLedger
+    keys: FakeKeys
 
     async def call(
         self,
@@ -191,12 +203,19 @@ class Generation:
 
 @asynccontextmanager
 async def generation_on(
-    platform: Platform, clock: FakeClock, home: Path, *, reserve_timeout_s: float
+    platform: Platform, clock: FakeClock, home: Path, *, reserve_timeout_s: float, **given: object
 ) -> AsyncIterator[Generation]:
     settings = read_settings(
-        GenerationSettings, SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s, SMARTSPEC_HOME=home
+        GenerationSettings,
+        SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s,
+        SMARTSPEC_HOME=home,
+        **given,
     )
-    service = create_service(settings, platform, {"kie": ScriptedProvider()})
+    keys = FakeKeys(platform)
+    vendors = Vendors(
+        {"kie": ScriptedProvider()}, keys.own_keys, keyless={"google": ScriptedProvider()}
+    )
+    service = create_service(settings, platform, vendors)
     assert service.store is not None
     assert service.app is not None
     service.workers = service.workers[1:]  # all but the provider jobs
@@ -210,7 +229,7 @@ async def generation_on(
     await service.start(platform.bus, died.append)
     transport = httpx.ASGITransport(service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://generation") as client:
-        yield Generation(service, platform, clock, client, ledger)
+        yield Generation(service, platform, clock, client, ledger, keys)
     await service.quiesce()
     await service.stop()
     assert died == []
@@ -248,6 +267,7 @@ class Bench:
     due: DueList
     jobs: ProviderJobs
     objects: LocalObjectStore
+    keys: FakeKeys
     user_id: UUID = field(default_factory=new_id)
 
     async def task(
@@ -258,6 +278,7 @@ class Bench:
         seed: int | None = None,
         traceparent: str | None = None,
         key_id: UUID | None = None,
+        own_key: bool = False,
     ) -> UUID:
         """A task whose credits are reserved, so that its jobs are due."""
         store, inbox = self.service.store, self.service.inbox
@@ -281,6 +302,7 @@ class Bench:
             prompt_sha256="0" * 64,
             deadline_at=deadline_at,
             at=now,
+            own_key=own_key,
         )
         words = {"prompt": PROMPT, "options": {"seed": seed}, "metadata": {}}
 
@@ -332,9 +354,10 @@ class Bench:
 @pytest.fixture
 async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
     provider = ScriptedProvider()
-    providers = {"kie": provider}
+    keys = FakeKeys(platform)
+    vendors = Vendors({"kie": provider}, keys.own_keys)
     settings = read_settings(GenerationSettings, SMARTSPEC_HOME=tmp_path)
-    service = create_service(settings, platform, providers)
+    service = create_service(settings, platform, vendors)
     assert service.store is not None
     assert service.inbox is not None
     assert service.read_model is not None
@@ -347,9 +370,9 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
         service.store,
         due,
         Personal("generation", platform.encryption),
-        providers,
+        vendors,
         objects,
         first_look_s=0.5,
         sole_owner=True,
     )
-    return Bench(service, platform, clock, provider, due, jobs, objects)
+    return Bench(service, platform, clock, provider, due, jobs, objects, keys)

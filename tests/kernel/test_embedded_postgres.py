@@ -244,3 +244,11 @@ def test_starts_from_the_main_thread_only(home: Path) -> None:
     thread.start()
     thread.join()
     assert "main thread" in str(refused[0])
+
+
+def test_finds_the_server_that_another_process_runs(home: Path) -> None:
+    assert EmbeddedPostgres(home).running() is None
+    with running(home) as (dsn, _):
+        assert EmbeddedPostgres(home).running() == dsn
+    assert EmbeddedPostgres(home).running() is None
+    assert EmbeddedPostgres(home / "nowhere").running() is None

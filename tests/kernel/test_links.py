@@ -121,3 +121,10 @@ def test_signs_neither_a_foreign_method_nor_a_time_without_zone() -> None:
         LINKS.sign(KEY, method="DELETE", expires_at=END)
     with pytest.raises(ValueError, match="timezone"):
         LINKS.sign(KEY, expires_at=END.replace(tzinfo=None))
+
+
+def test_opens_what_was_signed_by_a_former_secret_and_signs_by_the_new_one() -> None:
+    new = MediaLinks(b"f" * 32, "https://api.example.test", former=[SECRET])
+    new.verify("GET", *parts(LINKS.sign(KEY, expires_at=END)), NOW)
+    with pytest.raises(Forbidden):
+        LINKS.verify("GET", *parts(new.sign(KEY, expires_at=END)), NOW)

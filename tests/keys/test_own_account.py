@@ -8,9 +8,21 @@ import httpx
 import pytest
 
 from kernel.http.api_key_format import key_sha256
+from kernel.identifiers import parsed
 from services.keys.adapters.guesses import FAILURES_MAX
 from tests.keys.conftest import ANONYMOUS, GATEWAY, PASSWORD, Keys, Person
+from tests.keys.test_provider_keys import set_key
 from tests.keys.test_sign_ins import login, outcomes, refresh
+
+FORGOTTEN = (
+    "users",
+    "sessions",
+    "mail_tokens",
+    "mails",
+    "personal",
+    "provider_keys",
+    "key_usage",
+)
 
 
 async def update(keys: Keys, person: Person, **changes: Any) -> httpx.Response:
@@ -19,6 +31,19 @@ async def update(keys: Keys, person: Person, **changes: Any) -> httpx.Response:
 
 async def erase(keys: Keys, person: Person, **body: Any) -> httpx.Response:
     return await keys.call("DELETE", "/auth/me", person.identity, body or {"password": PASSWORD})
+
+
+async def use(keys: Keys, key_id: str) -> None:
+    """Somebody calls with the key, and a gateway says so."""
+    told = {
+        "key_id": str(parsed("key", key_id)),
+        "address": "192.0.2.7",
+        "agent": "curl/8",
+        "requests": 1,
+        "last_used_at": keys.platform.clock.now().isoformat(),
+    }
+    answer = await keys.call("POST", "/internal/keys/used", GATEWAY, {"uses": [told]})
+    assert answer.status_code == 204
 
 
 async def test_changes_what_is_given_and_leaves_the_rest(keys: Keys) -> None:
@@ -101,11 +126,14 @@ async def test_erasing_forgets_the_person_and_keeps_their_history(keys: Keys) ->
     await update(keys, person, username="ada_l")
     session = await keys.sign_in(person)
     created = await keys.create_key(person.identity)
+    await use(keys, created["id"])
+    await set_key(keys, person)
+    await keys.call("POST", "/api/keys/mfa/totp/setup", person.identity)
     await keys.call("POST", "/auth/password/forgot", ANONYMOUS, {"email": person.email})
     events = await keys.count("keys.events")
     assert (await erase(keys, person)).status_code == 202
     assert await keys.count("keys.events") > events, "nothing of history is lost"
-    for table in ("users", "sessions", "mail_tokens", "mails", "personal"):
+    for table in FORGOTTEN:
         assert await keys.count(f"keys.{table}") == 0, table
     assert (await keys.call("GET", "/auth/me", person.identity)).status_code == 401
     assert (await update(keys, person, full_name="x")).status_code == 401
@@ -129,6 +157,20 @@ async def test_keeps_nothing_of_whoever_is_still_on_their_way_while_they_are_era
     assert (await keys.call("POST", "/auth/logout", late)).status_code == 204
     assert await outcomes(keys, person.identity.user_id, "sign_out") == ["succeeded"]
     assert await keys.count("keys.personal") == 0, "not even from where that came"
+
+
+async def test_keeps_no_secret_and_no_client_of_whoever_comes_after_they_were_erased(
+    keys: Keys,
+) -> None:
+    person = await keys.register()
+    created = await keys.create_key(person.identity)
+    await erase(keys, person)
+    assert (await set_key(keys, person)).status_code == 403
+    late = await keys.call("POST", "/api/keys/mfa/totp/setup", person.identity)
+    assert late.status_code == 403
+    await use(keys, created["id"])
+    for table in FORGOTTEN:
+        assert await keys.count(f"keys.{table}") == 0, table
 
 
 async def test_an_address_and_a_username_are_free_again_after_an_erasure(keys: Keys) -> None:

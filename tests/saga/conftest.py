@@ -39,8 +39,10 @@ from services.generation.adapters.providers import (
     Submission,
     Succeeded,
 )
+from services.generation.adapters.vendors import Vendors
 from services.generation.inbox import subscriptions as generation_hears
 from services.generation.settings import GenerationSettings
+from tests.own_keys import FakeKeys
 from tests.reused_database import database_dsn, module_dsn
 
 __all__ = ["database_dsn", "module_dsn"]
@@ -104,6 +106,9 @@ class Vendor:
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
+
+    def under(self, api_key: str) -> "Vendor":
+        return self
 
     async def submit(self, job: Job) -> Submission:
         self.prompts.append(job.prompt)
@@ -223,7 +228,9 @@ def start(platform: Platform) -> Start:
             SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s,
             SMARTSPEC_FIRST_LOOK_S=0.01,
         )
-        generation = generation_app.create_service(settings, own, {"kie": vendor})
+        generation = generation_app.create_service(
+            settings, own, Vendors({"kie": vendor}, FakeKeys(own).own_keys)
+        )
         _hear_patiently(credits_service, generation)
         storage = _storage_on(bus)
         bus.subscribe("storage", storage, storage)

@@ -29,6 +29,10 @@ def test_each_process_has_a_port_of_its_own_and_the_gateway_knows_every_replica(
     assert by_name["gateway"].environment["CREDITS_URL"] == ",".join(
         f"http://127.0.0.1:{by_name[name].port}" for name in ("credits-1", "credits-2")
     )
+    assert by_name["generation"].environment["KEYS_URL"] == (
+        f"http://127.0.0.1:{by_name['keys'].port}"
+    )
+    assert "KEYS_URL" not in by_name["storage"].environment
     vendors = f"http://127.0.0.1:{by_name['simulator'].port}"
     assert by_name["generation"].environment["SIMULATOR_URL"] == vendors
 

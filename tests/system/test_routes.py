@@ -8,7 +8,12 @@ from jsonschema import Draft202012Validator
 from tests.system.product import Product
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-INTERNAL = ("/internal/keys/resolve", "/internal/keys/used", "/internal/sessions/resolve")
+INTERNAL = (
+    "/internal/keys/resolve",
+    "/internal/keys/used",
+    "/internal/provider-keys/resolve",
+    "/internal/sessions/resolve",
+)
 PARAMETER = re.compile(r"\{([^}]+)\}")
 ROUTES = {
     ("POST", "/auth/register"),
@@ -33,6 +38,9 @@ ROUTES = {
     ("DELETE", "/api/keys/{key_id}"),
     ("GET", "/api/admin/users/{user_id}/keys"),
     ("POST", "/api/admin/users/{user_id}/keys/{key_id}/revoke"),
+    ("GET", "/api/keys/providers"),
+    ("PUT", "/api/keys/providers/{provider}"),
+    ("DELETE", "/api/keys/providers/{provider}"),
     ("GET", "/api/keys/mfa/status"),
     ("POST", "/api/keys/mfa/totp/setup"),
     ("POST", "/api/keys/mfa/totp/verify-setup"),

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp
 
 from kernel.context import current_origin
 from kernel.errors import Error, Unavailable
-from kernel.http.identity import HEADER, Identity, InternalTokens
+from kernel.http.identity import HEADER, ITSELF, Identity, InternalTokens
 from kernel.rates import Rate, RateClass
 from services.gateway.adapters.client_address import Network
 from services.gateway.adapters.holder import Holder, shared_networks, shared_rates, shared_scopes
@@ -40,12 +40,9 @@ SESSION_PATH: Final = "/internal/sessions/resolve"
 USED_PATH: Final = "/internal/keys/used"
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES_MAX: Final = 64 * 1_024
-_NOBODY: Final = UUID(int=0)
 _FOUND: Final = 200
 _TAKEN: Final = 204
 _NOT_FOUND: Final = 404
-# The gateway asks as itself: nobody's account, no scope.
-_SELF: Final = Identity(_NOBODY, _NOBODY, role="service", plan="", scopes=frozenset())
 
 _log = structlog.get_logger(__name__)
 
@@ -196,7 +193,7 @@ class KeysService:
                 path,
                 headers=[
                     (b"content-type", b"application/json"),
-                    (HEADER.encode(), self._internal_tokens.mint(_SELF).encode()),
+                    (HEADER.encode(), self._internal_tokens.mint(ITSELF).encode()),
                     (b"x-request-id", origin.correlation_id.encode()),
                     (b"traceparent", (origin.traceparent or "").encode()),
                 ],

@@ -1,19 +1,15 @@
 """Which replica of a service is asked next; knows addresses and times, no connection."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from yarl import URL
 
+from kernel.base_urls import origin_of
+
 AWAY_FOR_S: Final = 1.0
 """How long a replica that took no connection is asked last."""
-_PORTS: Final = range(1, 65_536)
-_ORIGIN: Final = re.compile(
-    r"(?P<origin>https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?)/?",
-    re.ASCII,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +65,6 @@ class Replicas:
         """It took one."""
         if self._away_until_s:
             self._away_until_s.pop(replica, None)
-
-
-def origin_of(base_url: str) -> str:
-    """`base_url` without its slash. Raises ValueError unless it is `http(s)://host[:port]`."""
-    found = _ORIGIN.fullmatch(base_url)
-    if found is None or int(found["port"] or 1) not in _PORTS:
-        raise ValueError("must be http(s)://host:port, without a path")
-    return found["origin"]
 
 
 def _replica_of(base_url: str) -> Replica:

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from contracts.envelope import Envelope, PublicEvent
 from kernel.bus import Bus
+from kernel.cache import BoundedCache
 from kernel.clock import Clock
 from kernel.errors import Unavailable
-from services.gateway.adapters.cache import BoundedCache
 from services.gateway.adapters.holder import Holder
 
 KNOWN_FOR: Final = timedelta(seconds=30)

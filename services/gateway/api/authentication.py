@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from kernel.cache import BoundedCache
 from kernel.clock import Clock
 from kernel.errors import Forbidden, Unauthenticated
 from kernel.http.access_tokens import AccessTokens
 from kernel.http.identity import Identity, InternalTokens
-from services.gateway.adapters.cache import BoundedCache
 from services.gateway.adapters.credentials import Credential, Form, extract
 from services.gateway.adapters.holder import Holder
 from services.gateway.adapters.key_ring import KeyRing

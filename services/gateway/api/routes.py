@@ -90,6 +90,12 @@ KEYS: Final = (
     Route("POST", "/api/keys/{key_id}/revoke", "keys", "Revoke an API key", scope="keys:write"),
     Route("DELETE", "/api/keys/{key_id}", "keys", "Delete an API key", Auth.JWT, "keys:write"),
 )
+_PROVIDERS: Final = "/api/keys/providers"
+PROVIDER_KEYS: Final = (
+    Route("GET", _PROVIDERS, "keys", "One's own keys of vendors", Auth.JWT),
+    Route("PUT", f"{_PROVIDERS}/{{provider}}", "keys", "Bring a vendor's key", Auth.JWT),
+    Route("DELETE", f"{_PROVIDERS}/{{provider}}", "keys", "Take it away", Auth.JWT),
+)
 _MFA: Final = "/api/keys/mfa"
 MFA: Final = (
     Route("GET", f"{_MFA}/status", "keys", "The second factor", Auth.JWT),
@@ -261,6 +267,7 @@ OWN: Final = (
 )
 ROUTES: Final = (
     *KEYS,
+    *PROVIDER_KEYS,
     *MFA,
     *NANOBANANA,
     *GENERATION,

@@ -20,13 +20,16 @@ LEASE = timedelta(seconds=60)
 
 _COLUMNS = (
     "job_id, task_id, output_index, attempt, provider, model, state, provider_job_id, looks,"
-    " progress, request_id, traceparent"
+    " progress, request_id, traceparent, key_owner_id"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """`state` is submitting, submitted, or unknown (its time to be found again has run out)."""
+    """`state` is submitting, submitted, or unknown (its time to be found again has run out).
+
+    The provider is asked under the own key of `key_owner_id`, under the platform's for None.
+    """
 
     job_id: UUID
     task_id: UUID
@@ -40,6 +43,7 @@ class DueJob:
     progress: int
     request_id: str
     traceparent: str | None
+    key_owner_id: UUID | None
 
     @property
     def origin(self) -> Origin:
@@ -192,14 +196,15 @@ def record_job(
     provider: str,
     model: str,
     due_at: datetime,
+    key_owner_id: UUID | None,
 ) -> None:
     """A repeat of the same attempt is no second job."""
     unit.record_sql(
         "INSERT INTO generation.provider_jobs (job_id, task_id, output_index, attempt, provider,"
-        " model, state, next_look_at, request_id, traceparent, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $9, $7) ON CONFLICT DO NOTHING",
+        " model, state, next_look_at, request_id, traceparent, created_at, key_owner_id)"
+        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $9, $7, $10) ON CONFLICT DO NOTHING",
         *(new_id(), task_id, output_index, attempt, provider, model),
-        *(due_at, unit.origin.correlation_id, unit.origin.traceparent),
+        *(due_at, unit.origin.correlation_id, unit.origin.traceparent, key_owner_id),
     )
 
 

@@ -67,15 +67,30 @@ class GoogleProvider:
     """The Gemini API under one key."""
 
     def __init__(
-        self, base_url: str, api_key: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        client: httpx.AsyncClient | None = None,
     ) -> None:
+        self._base_url = base_url
         self._answer_timeout_s = answer_timeout_s
-        self._client = httpx.AsyncClient(
+        self._headers = {"x-goog-api-key": api_key}
+        self._client = client or httpx.AsyncClient(
             base_url=base_url.rstrip("/"),
-            headers={"x-goog-api-key": api_key, "User-Agent": "SmartSpec"},
+            headers={"User-Agent": "SmartSpec"},
             timeout=TIMEOUT,
             limits=LIMITS,
             trust_env=False,
+        )
+
+    def under(self, api_key: str) -> "GoogleProvider":
+        return GoogleProvider(
+            self._base_url,
+            api_key,
+            answer_timeout_s=self._answer_timeout_s,
+            client=self._client,
         )
 
     async def submit(self, job: Job) -> Submission:
@@ -101,7 +116,7 @@ class GoogleProvider:
         received = bytearray()
         async with (
             asyncio.timeout(self._answer_timeout_s),
-            self._client.stream("POST", path, json=body) as answer,
+            self._client.stream("POST", path, headers=self._headers, json=body) as answer,
         ):
             async for piece in answer.aiter_bytes():
                 received += piece

@@ -56,15 +56,30 @@ class KieProvider:
     """kie.ai under one key. `base_url` is the host, with or without the seed's `/api/v1`."""
 
     def __init__(
-        self, base_url: str, api_key: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        client: httpx.AsyncClient | None = None,
     ) -> None:
+        self._base_url = base_url
         self._answer_timeout_s = answer_timeout_s
-        self._client = httpx.AsyncClient(
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._client = client or httpx.AsyncClient(
             base_url=base_url.rstrip("/").removesuffix("/api/v1"),
-            headers={"Authorization": f"Bearer {api_key}", "User-Agent": "SmartSpec"},
+            headers={"User-Agent": "SmartSpec"},
             timeout=TIMEOUT,
             limits=LIMITS,
             trust_env=False,
+        )
+
+    def under(self, api_key: str) -> "KieProvider":
+        return KieProvider(
+            self._base_url,
+            api_key,
+            answer_timeout_s=self._answer_timeout_s,
+            client=self._client,
         )
 
     async def submit(self, job: Job) -> Submission:
@@ -110,7 +125,7 @@ class KieProvider:
         body = bytearray()
         async with (
             asyncio.timeout(self._answer_timeout_s),
-            self._client.stream(method, path, **sent) as answer,
+            self._client.stream(method, path, headers=self._headers, **sent) as answer,
         ):
             async for piece in answer.aiter_bytes():
                 body += piece

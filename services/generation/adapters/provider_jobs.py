@@ -6,7 +6,7 @@ its effect on the task commit together.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,17 +30,20 @@ from services.generation.adapters.due_list import (
     record_submitted,
 )
 from services.generation.adapters.providers import (
+    KEY_FAULTS,
     OUTCOME_BY_FAULT,
+    OWN_KEY_REFUSED,
     TRANSIENT,
     Accepted,
     Fault,
     Job,
+    Look,
     Made,
-    Provider,
     Refused,
     Running,
     Succeeded,
 )
+from services.generation.adapters.vendors import Vendors
 from services.generation.domain.messages import (
     FailTask,
     RecordProduced,
@@ -74,7 +77,7 @@ class ProviderJobs:
         store: EventStore,
         due: DueList,
         personal: Personal,
-        providers: Mapping[str, Provider],
+        vendors: Vendors,
         objects: LocalObjectStore,
         *,
         first_look_s: float,
@@ -83,7 +86,7 @@ class ProviderJobs:
         self._store = store
         self._due = due
         self._personal = personal
-        self._providers = providers
+        self._vendors = vendors
         self._objects = objects
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
@@ -172,7 +175,8 @@ class ProviderJobs:
         if wanted is None:
             await self._fail(job, Refused(Fault.INVALID, "the request was erased"))
             return
-        answer = await self._providers[job.provider].submit(wanted)
+        vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
+        answer = vendor if isinstance(vendor, Refused) else await vendor.submit(wanted)
         _log.info("job_submitted", job_id=str(job.job_id), answer=type(answer).__name__)
         match answer:
             case Accepted(provider_job_id):
@@ -188,7 +192,11 @@ class ProviderJobs:
 
     async def _look(self, job: DueJob) -> None:
         assert job.provider_job_id is not None, "a submitted job has the vendor's id"
-        answer = await self._providers[job.provider].look(job.provider_job_id)
+        vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
+        if isinstance(vendor, Refused):
+            answer: Look = vendor
+        else:
+            answer = await vendor.look(job.provider_job_id)
         match answer:
             case Running(progress):
                 await self._look_later(job, progress, self._next_look(job))
@@ -263,12 +271,15 @@ class ProviderJobs:
                 provider=job.provider,
                 model=job.model,
                 due_at=self._now(),
+                key_owner_id=job.key_owner_id,
             )
 
         await self._store.transact(work)
 
     async def _fail(self, job: DueJob, refused: Refused) -> None:
         outcome, code, message = OUTCOME_BY_FAULT[refused.fault]
+        if job.key_owner_id is not None and refused.fault in KEY_FAULTS:
+            code, message = OWN_KEY_REFUSED
         _log.warning("job_refused", job_id=str(job.job_id), fault=refused.fault.value)
         command = FailTask(outcome, code, message, self._now())
 

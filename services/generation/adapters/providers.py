@@ -53,6 +53,10 @@ OUTCOME_BY_FAULT: Mapping[Fault, tuple[str, str, str]] = {
     Fault.UNKNOWN: ("provider_unknown", "provider_unknown", "The provider's answer was lost."),
 }
 """What a task that can't go on is told: row of the outcome policy, code, words for its user."""
+OWN_KEY_REFUSED = ("own_key_refused", "The provider does not take your own key, or for no job.")
+"""What the task's user is told instead, where only they can mend it."""
+KEY_FAULTS = frozenset({Fault.AUTH, Fault.CREDITS})
+"""They are about the key and its account, not about the vendor."""
 TRANSIENT = frozenset({Fault.RATE_LIMITED, Fault.UNAVAILABLE})
 """The vendor surely took nothing, and may take it later."""
 
@@ -88,6 +92,10 @@ Look: TypeAlias = Running | Succeeded | Refused
 
 class Provider(Protocol):
     """One vendor, with one key. Calls never raise for what a vendor or a network does."""
+
+    def under(self, api_key: str) -> "Provider":
+        """The same vendor under another key, over the same connections: not to be closed."""
+        ...
 
     async def submit(self, job: Job) -> Submission: ...
 

@@ -60,9 +60,10 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
         return await _creation_answer(tasks, row, body, attempt)
 
     @router.post("/estimate")
-    async def estimate(body: EstimateRequest, _: Caller) -> EstimateBody:
-        """What a task like this costs, exactly; nothing is created."""
-        plan = tasks.plan(body)
+    async def estimate(body: EstimateRequest, caller: Caller) -> EstimateBody:
+        """What a task like this costs, exactly; nothing is created. `own_key`: it would be made
+        under the caller's own key of the provider, for a part of the price."""
+        plan = await tasks.plan(body, caller)
         return EstimateBody(
             success=True,
             credits=to_credits(plan.price_units),
@@ -73,6 +74,7 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
                 "height": plan.size.height,
                 "num_images": plan.outputs,
                 "credits_each": to_credits(plan.price_units // plan.outputs),
+                "own_key": plan.own_key,
             },
         )
 

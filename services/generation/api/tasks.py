@@ -20,6 +20,7 @@ from kernel.unit import Unit
 from kernel.waiting import Turns, Waiters
 from services.generation import read_model
 from services.generation.adapters.due_list import DueList, record_deadline, record_met
+from services.generation.adapters.vendors import Vendors
 from services.generation.api.bodies import (
     EstimateRequest,
     GenerateRequest,
@@ -36,12 +37,14 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a request comes to: a model, its provider, exact pixels, and the whole price."""
+    """What a request comes to: a model, its provider, exact pixels, and the whole price; with
+    `own_key` that of a task under the user's own key."""
 
     model: Model
     size: PictureSize
     outputs: int
     price_units: int
+    own_key: bool
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,14 @@ class Tasks:
     turns: Turns
     links: MediaLinks
     catalogue: Catalogue
-    configured_providers: frozenset[str]
+    vendors: Vendors
+    own_key_price_percent: int
     reserve_timeout_s: float
     deadline_s: int | None
 
-    def plan(self, request: EstimateRequest) -> Plan:
-        """Raises `NotFound` (model), `Invalid` (options, no price)."""
+    async def plan(self, request: EstimateRequest, who: Identity) -> Plan:
+        """Raises `NotFound` (model), `Invalid` (options, no price), `Unavailable` when it can't be
+        said whether the user has a key of their own, and so what it costs."""
         model = self.catalogue.find(request.model_id)
         options = request.options
         if options.num_images > model.outputs_max:
@@ -76,21 +81,25 @@ class Tasks:
             resolution=options.resolution,
             quality=options.quality,
         )
-        price = price_units(model, size.quality, options.num_images)
-        return Plan(model, size, options.num_images, price)
+        whole = price_units(model, size.quality, options.num_images)
+        if not await self.vendors.has_own_key(who.user_id, model.providers[0].provider):
+            return Plan(model, size, options.num_images, whole, own_key=False)
+        part = price_units(model, size.quality, options.num_images, self.own_key_price_percent)
+        return Plan(model, size, options.num_images, part, own_key=True)
 
     async def create(
         self, task_id: UUID, request: GenerateRequest, who: Identity, attempt: Attempt | None
     ) -> asyncpg.Record:
         """Create the task and wait until the ledger has answered, or for `reserve_timeout_s`."""
-        plan = self.plan(request)
+        plan = await self.plan(request, who)
         if len(request.prompt) > plan.model.prompt_length_max:
             raise Invalid(
                 "invalid_request",
                 f"prompt: at most {plan.model.prompt_length_max} characters for {plan.model.id}.",
                 {"field": "prompt"},
             )
-        if plan.model.providers[0].provider not in self.configured_providers:
+        provider = plan.model.providers[0].provider
+        if not plan.own_key and provider not in self.vendors.providers:
             raise Unavailable(
                 "provider_not_configured", f"No provider of {plan.model.id} has a key here."
             )
@@ -210,6 +219,7 @@ class Tasks:
                 prompt_sha256=hashlib.sha256(request.prompt.encode()).hexdigest(),
                 deadline_at=deadline_at,
                 at=unit.now,
+                own_key=plan.own_key,
             )
             await unit.decide(SAGA, TASK.stream_id(task_id), command)
             await self.personal.keep(unit, who.user_id, _ref(task_id), json.dumps(words))

@@ -58,8 +58,12 @@ class Catalogue:
         raise NotFound("model_not_found", "There is no such model.", {"field": "model_id"})
 
 
-def price_units(model: Model, quality: Quality, outputs: int) -> int:
-    """The whole price. Raises `Invalid` when the book has none."""
+WHOLE_PERCENT = 100
+
+
+def price_units(model: Model, quality: Quality, outputs: int, percent: int = WHOLE_PERCENT) -> int:
+    """The price of all outputs, of which `percent` is asked; each is rounded up. Raises `Invalid`
+    when the book has none."""
     each = model.price_units.get(quality)
     if each is None:
         raise Invalid(
@@ -67,4 +71,4 @@ def price_units(model: Model, quality: Quality, outputs: int) -> int:
             f"{model.id} is not offered in {quality} quality.",
             {"field": "options.quality"},
         )
-    return each * outputs
+    return -(-each * percent // WHOLE_PERCENT) * outputs

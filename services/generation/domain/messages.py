@@ -13,7 +13,8 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class CreateTask:
-    """`width` and `height` are pixels of each of `outputs` pictures, None for what has none."""
+    """`width` and `height` are pixels of each of `outputs` pictures, None for what has none. With
+    `own_key` it is made under its user's own key of the provider, and priced so."""
 
     task_id: UUID
     user_id: UUID
@@ -30,6 +31,7 @@ class CreateTask:
     prompt_sha256: str
     deadline_at: datetime
     at: datetime
+    own_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class TaskCreated:
     prompt_sha256: str
     deadline_at: datetime
     at: datetime
+    own_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`produced` and `kept` are the indexes of outputs, ascending."""
+    """`produced` and `kept` are the indexes of outputs, ascending; with `own_key` it is made under
+    its user's own key of the provider, to its end."""
 
     stage: Stage = Stage.NONE
     task_id: UUID = NOBODY
@@ -72,6 +73,7 @@ class Task:
     height: int | None = None
     produced: tuple[int, ...] = ()
     kept: tuple[int, ...] = ()
+    own_key: bool = False
 
 
 def evolve(state: Task, event: TaskEvent) -> Task:
@@ -88,6 +90,7 @@ def evolve(state: Task, event: TaskEvent) -> Task:
                 outputs=event.outputs,
                 width=event.width,
                 height=event.height,
+                own_key=event.own_key,
             )
         case TaskReserved():
             return replace(state, stage=Stage.QUEUED)
@@ -157,6 +160,7 @@ def _created(command: CreateTask) -> TaskCreated:
         prompt_sha256=command.prompt_sha256,
         deadline_at=command.deadline_at,
         at=command.at,
+        own_key=command.own_key,
     )
 
 

@@ -58,7 +58,7 @@ class Accounts:
 
         async def work(unit: Unit) -> UUID:
             await self._users.add(unit, user_id, new)
-            self._mails.ask(unit, Purpose.VERIFY_EMAIL, lookup)
+            self._mails.ask(unit, Purpose.VERIFY_EMAIL, email)
             await self._audit.note(unit, attempt)
             return user_id
 
@@ -90,7 +90,7 @@ class Accounts:
 
         async def work(unit: Unit) -> None:
             await self._audit.note(unit, attempt)
-            self._mails.ask(unit, Purpose.RESET_PASSWORD, lookup)
+            self._mails.ask(unit, Purpose.RESET_PASSWORD, email)
 
         await self._store.transact(work)
 

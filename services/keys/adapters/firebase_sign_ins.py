@@ -103,5 +103,5 @@ class FirebaseSignIns:
         if user.email_verified:
             await self._sessions.decide(unit, VerifyEmail(user_id, unit.now))
         else:
-            self._mails.ask(unit, Purpose.VERIFY_EMAIL, self._users.lookup(email))
+            self._mails.ask(unit, Purpose.VERIFY_EMAIL, email)
         return user_id

@@ -1,7 +1,7 @@
 """Who used which key of late: a record that gateways add to every few seconds; no key is in it.
 
-Addresses and agents are a person's, so they go when their key is deleted, when twenty others have
-used it since, and after ninety days.
+Addresses and agents are a person's, so they go when their key is deleted, when the key's user is
+erased, when twenty others have used it since, and after ninety days.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ _ADD: Final = """
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[])
         AS told (key_id, address, agent, used_at, requests)
     JOIN keys_read.api_keys_v2 AS key ON key.key_id = told.key_id AND key.deleted_at IS NULL
+    JOIN keys_read.identities AS owner ON owner.user_id = key.user_id AND owner.status <> 'erased'
     GROUP BY told.key_id, told.address, told.agent
     ORDER BY told.key_id, told.address, told.agent
     ON CONFLICT (key_id, address, agent) DO UPDATE SET

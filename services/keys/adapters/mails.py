@@ -19,7 +19,7 @@ from kernel.sql import DATABASE_AWAY
 from kernel.unit import Unit
 from services.keys.adapters.mail_tokens import MailTokens, Purpose
 from services.keys.adapters.mailers import Mail, Mailer, MailFailed
-from services.keys.adapters.users import EMAIL, Users
+from services.keys.adapters.users import EMAIL, Users, lock
 
 POLL_EVERY_S: Final = 1.0
 BATCH: Final = 20
@@ -70,12 +70,16 @@ class Mails:
         self._mailer = mailer
         self._url = url
 
-    def ask(self, unit: Unit, purpose: Purpose, lookup: bytes) -> None:
-        """Mail a link to whoever has the address of `lookup`; one that waits already is enough."""
+    def ask(self, unit: Unit, purpose: Purpose, email: str) -> None:
+        """Mail a link to whoever has the address; one that waits already is enough."""
+        lookups = self._users.lookups(email)
+        lock(unit, lookups)
         unit.record_sql(
             "INSERT INTO keys.mails (kind, email_lookup, mail_id, due_at)"
-            " VALUES ($1, $2, $3, $4) ON CONFLICT (kind, email_lookup) DO NOTHING",
-            *(purpose.value, lookup, new_id(), unit.now),
+            " VALUES ($1, coalesce((SELECT email_lookup FROM keys.users"
+            " WHERE email_lookup = ANY($2::bytea[]) LIMIT 1), $3), $4, $5)"
+            " ON CONFLICT (kind, email_lookup) DO NOTHING",
+            *(purpose.value, lookups.every, lookups.own, new_id(), unit.now),
         )
 
     async def run(self) -> None:

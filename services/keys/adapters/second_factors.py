@@ -11,7 +11,7 @@ from uuid import UUID
 
 from kernel.clock import new_id
 from kernel.encryption import Encryption
-from kernel.errors import Invalid
+from kernel.errors import Forbidden, Invalid
 from kernel.event_store import EventStore
 from kernel.http import Attempt as IdempotentAttempt
 from kernel.http import Idempotency
@@ -24,6 +24,7 @@ from services.keys.adapters.totp import new_totp_secret
 from services.keys.domain import (
     MFA,
     PROVING,
+    USER,
     ChallengeMfa,
     ConfirmTotp,
     Method,
@@ -73,10 +74,12 @@ class SecondFactors:
         return state
 
     async def set_up(self, attempt: Attempt, token: str | None) -> str:
-        """A new secret, in use once it is confirmed. Raises `Rejected` (`mfa_already_enrolled`)."""
+        """A new secret, in use once it is confirmed. Raises `Forbidden` for whom nobody is (any
+        more), `Rejected` (`mfa_already_enrolled`)."""
         user_id, setup_id, secret = attempt.user_id, new_id(), new_totp_secret()
 
         async def work(unit: Unit) -> str:
+            await _require_active(unit, user_id)
             before = await _state(unit, user_id)
             command = SetUpTotp(user_id, setup_id, proof_sha256(token), unit.now)
             await unit.decide(PROVING, MFA.stream_id(user_id), command)
@@ -158,6 +161,7 @@ class SecondFactors:
         user_id, codes_id, codes = attempt.user_id, new_id(), new_backup_codes()
 
         async def work(unit: Unit) -> tuple[str, ...]:
+            await _require_active(unit, user_id)
             before = await _state(unit, user_id)
             command = RegenerateBackupCodes(
                 user_id, codes_id, BACKUP_CODES, proof_sha256(token), unit.now
@@ -186,6 +190,12 @@ class SecondFactors:
         await self._audit.note(unit, attempt, _WRONG_CODE)
         left = attempts_left(await _state(unit, attempt.user_id), unit.now)
         return invalid_code(recorded.event.method, left)
+
+
+async def _require_active(unit: Unit, user_id: UUID) -> None:
+    """What is kept of somebody after they were erased would stay for ever."""
+    if not (await unit.state(USER, USER.stream_id(user_id))).is_active:
+        raise Forbidden("access_denied", "Only a registered user can have a second factor.")
 
 
 async def _state(unit: Unit, user_id: UUID) -> Mfa:

@@ -111,7 +111,8 @@ class SignIns:
         async def work(unit: Unit) -> Granted:
             await self._audit.note(unit, attempt)
             now_there = await self._users.of(unit.connection, record.user_id)
-            if now_there != record:  # a reset or an erasure was faster than the hash
+            # A reset or an erasure was faster than the hash; a renewed look-up is no matter.
+            if now_there is None or now_there.password_hash != record.password_hash:
                 raise invalid_credentials()
             granted = await self._sessions.start(unit, record.user_id)
             self._guesses.forgive(unit, record.email_lookup, attempt.client.address)

@@ -1,16 +1,28 @@
 """The records of users: how an address finds one, their password's hash, what they are called.
 
-It stores no address in the clear: it looks for a keyed hash of the normalised one.
+It stores no address in the clear: it looks for a keyed hash of the normalised one. While master
+keys rotate there is one such hash by each of them: a record has one, and is looked for by all.
 """
 
 import hmac
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, bindparam, select
+from sqlalchemy import (
+    Column,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    select,
+)
 
 from kernel.clock import new_id
 from kernel.encryption import Encryption, Personal
@@ -38,7 +50,7 @@ RECORDS = Table(
     Column("firebase_sha256", LargeBinary, unique=True),
 )
 _RECORD = select(RECORDS.c.user_id, RECORDS.c.email_lookup, RECORDS.c.password_hash)
-_BY_ADDRESS = _RECORD.where(RECORDS.c.email_lookup == bindparam("email_lookup"))
+_BY_ADDRESS = _RECORD.where(RECORDS.c.email_lookup == any_(bindparam("lookups")))
 _BY_FIREBASE = _RECORD.where(RECORDS.c.firebase_sha256 == bindparam("firebase_sha256"))
 _BY_ID = _RECORD.where(RECORDS.c.user_id == bindparam("user_id"))
 
@@ -50,6 +62,23 @@ class UserRecord:
     user_id: UUID
     email_lookup: bytes
     password_hash: str | None
+
+
+class Lookups(NamedTuple):
+    """What one address or username is found by: `own` by the first master key, `former` by the
+    others."""
+
+    own: bytes
+    former: tuple[bytes, ...] = ()
+
+    @property
+    def every(self) -> list[bytes]:
+        return [self.own, *self.former]
+
+    @property
+    def lock(self) -> int:
+        """Names it in PostgreSQL's advisory locks, whichever of the keys comes first."""
+        return int.from_bytes(min(self.every)[:8], signed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +98,34 @@ def normalised(email: str) -> str:
     return unicodedata.normalize("NFKC", folded).strip()
 
 
+class Finder:
+    """What addresses and usernames are found by."""
+
+    def __init__(self, encryption: Encryption) -> None:
+        self._email_secrets = _secrets(encryption, "email-lookup")
+        self._username_secrets = _secrets(encryption, "username-lookup")
+
+    def of_email(self, email: str) -> Lookups:
+        return _lookups(self._email_secrets, normalised(email))
+
+    def of_username(self, username: str) -> Lookups:
+        return _lookups(self._username_secrets, username.casefold())
+
+
+def _secrets(encryption: Encryption, purpose: str) -> tuple[bytes, ...]:
+    return (encryption.derived_secret(purpose), *encryption.former_secrets(purpose))
+
+
+def _lookups(secrets: Sequence[bytes], text: str) -> Lookups:
+    own, *former = (hmac.digest(secret, text.encode(), "sha256") for secret in secrets)
+    return Lookups(own, tuple(former))
+
+
 class Users:
     def __init__(self, store: EventStore, encryption: Encryption, passwords: Passwords) -> None:
         self._store = store
         self._personal = Personal(store.schema, encryption)
-        self._lookup_secret = encryption.derived_secret("email-lookup")
-        self._username_secret = encryption.derived_secret("username-lookup")
+        self._finder = Finder(encryption)
         self._passwords = passwords
 
     async def register(self, email: str, password: str, role: Role = Role.USER) -> UUID:
@@ -92,11 +143,17 @@ class Users:
             raise Rejected("email_taken", "This address is registered already.")
         command = Register(user_id, new_id(), new.role.value, FREE_PLAN, unit.now)
         await unit.decide(USERS, USER.stream_id(user_id), command)
+        lookups = self.lookups(new.email)
+        lock(unit, lookups)
+        # Of an address that was taken meanwhile, under whichever key, the look-up that is there
+        # already: it can't be there twice.
         unit.record_sql(
             "INSERT INTO keys.users"
             " (user_id, email_lookup, password_hash, firebase_sha256, created_at)"
-            " VALUES ($1, $2, $3, $4, $5)",
-            *(user_id, self.lookup(new.email), new.password_hash, new.firebase_sha256, unit.now),
+            " VALUES ($1, coalesce((SELECT email_lookup FROM keys.users"
+            " WHERE email_lookup = ANY($2::bytea[]) LIMIT 1), $3), $4, $5, $6)",
+            *(user_id, lookups.every, lookups.own),
+            *(new.password_hash, new.firebase_sha256, unit.now),
         )
         await self._personal.keep(unit, user_id, EMAIL, normalised(new.email))
         if new.full_name is not None:
@@ -110,12 +167,11 @@ class Users:
 
     async def holder(self, connection: Connection, email: str) -> UserRecord | None:
         """Whose address it is."""
-        return await self.found(connection, self.lookup(email))
+        return await self._found(connection, self.lookups(email).every)
 
     async def found(self, connection: Connection, lookup: bytes) -> UserRecord | None:
         """Whose address it is, by the very `email_lookup` that their record has."""
-        row = await fetch_row(connection, _BY_ADDRESS, email_lookup=lookup)
-        return None if row is None else UserRecord(**row)
+        return await self._found(connection, [lookup])
 
     async def of_firebase(self, connection: Connection, sha256: bytes) -> UserRecord | None:
         row = await fetch_row(connection, _BY_FIREBASE, firebase_sha256=sha256)
@@ -151,7 +207,12 @@ class Users:
 
     def forget(self, unit: Unit, record: UserRecord) -> None:
         """Delete all that is kept of them beside their history; the address is free again."""
-        for table in ("sessions", "mail_tokens", "users"):
+        unit.record_sql(
+            "DELETE FROM keys.key_usage WHERE key_id IN"
+            " (SELECT key_id FROM keys_read.api_keys_v2 WHERE user_id = $1)",
+            record.user_id,
+        )
+        for table in ("sessions", "mail_tokens", "provider_keys", "users"):
             unit.record_sql(f"DELETE FROM keys.{table} WHERE user_id = $1", record.user_id)
         unit.record_sql("DELETE FROM keys.mails WHERE email_lookup = $1", record.email_lookup)
         self._personal.forget(unit, record.user_id)
@@ -166,18 +227,38 @@ class Users:
             return await self._personal.read_each(connection, user_ids, EMAIL)
 
     def lookup(self, email: str) -> bytes:
-        """What an address is found by, and what stands for one that nobody has."""
-        return hmac.digest(self._lookup_secret, normalised(email).encode(), "sha256")
+        """What stands for an address that nobody has."""
+        return self.lookups(email).own
+
+    def lookups(self, email: str) -> Lookups:
+        return self._finder.of_email(email)
+
+    async def _found(self, connection: Connection, lookups: list[bytes]) -> UserRecord | None:
+        row = await fetch_row(connection, _BY_ADDRESS, lookups=lookups)
+        return None if row is None else UserRecord(**row)
 
     async def _take_username(self, unit: Unit, user_id: UUID, username: str | None) -> None:
-        lookup = None
-        if username is not None:
-            lookup = hmac.digest(self._username_secret, username.casefold().encode(), "sha256")
-            holder = await unit.connection.fetchval(
-                "SELECT user_id FROM keys.users WHERE username_lookup = $1", lookup
+        if username is None:
+            unit.record_sql(
+                "UPDATE keys.users SET username_lookup = NULL WHERE user_id = $1", user_id
             )
-            if holder not in {None, user_id}:
-                raise Rejected("username_taken", "This username is taken.", {"field": USERNAME})
-        unit.record_sql(
-            "UPDATE keys.users SET username_lookup = $2 WHERE user_id = $1", user_id, lookup
+            return
+        lookups = self._finder.of_username(username)
+        holder = await unit.connection.fetchval(
+            "SELECT user_id FROM keys.users WHERE username_lookup = ANY($1::bytea[])",
+            lookups.every,
         )
+        if holder not in {None, user_id}:
+            raise Rejected("username_taken", "This username is taken.", {"field": USERNAME})
+        lock(unit, lookups)
+        unit.record_sql(  # the same as for an address: one that was taken meanwhile is refused
+            "UPDATE keys.users SET username_lookup = coalesce((SELECT other.username_lookup"
+            " FROM keys.users AS other WHERE other.user_id <> $1"
+            " AND other.username_lookup = ANY($2::bytea[]) LIMIT 1), $3) WHERE user_id = $1",
+            *(user_id, lookups.every, lookups.own),
+        )
+
+
+def lock(unit: Unit, lookups: Lookups) -> None:
+    """From here to the commit nobody else takes this address or username, or renews its look-up."""
+    unit.record_sql("SELECT pg_advisory_xact_lock($1)", lookups.lock)

@@ -11,6 +11,7 @@ from services.keys.api.key_views import KeyViews
 from services.keys.api.live_sessions import live_session_routes
 from services.keys.api.mailed_links import mailed_link_routes
 from services.keys.api.mfa import mfa_routes
+from services.keys.api.provider_keys import provider_key_routes, resolve_provider_key_routes
 from services.keys.api.resolve import resolve_routes
 from services.keys.api.sign_ins import sign_in_routes
 
@@ -28,6 +29,8 @@ __all__ = [
     "live_session_routes",
     "mailed_link_routes",
     "mfa_routes",
+    "provider_key_routes",
+    "resolve_provider_key_routes",
     "resolve_routes",
     "sign_in_routes",
 ]

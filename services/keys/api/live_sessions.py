@@ -8,10 +8,10 @@ from pydantic import BaseModel
 
 from kernel.errors import Forbidden, NotFound
 from kernel.http import Caller
+from kernel.http.identity import SERVICE_ROLE
 from kernel.sql import Database
 from services.keys import read_model
 from services.keys.adapters import Sessions
-from services.keys.api.resolve import SERVICE_ROLE
 from services.keys.api.words import StrictRequest
 
 

@@ -37,7 +37,6 @@ from services.keys.api.mfa_bodies import (
 )
 from services.keys.domain import (
     KEY_OPERATIONS,
-    USER,
     Method,
     challenge_not_found,
     key_not_found,
@@ -131,7 +130,6 @@ def mfa_routes(
         attempt = Attempt.by(caller, client, Action.SET_UP_MFA)
         async with audit.refusals(attempt):
             _require_signed_in(caller)
-            await _require_registered(store, caller)
             secret = await factors.set_up(attempt, proof)
         personal = await users.personal(caller.user_id)
         uri = otpauth_uri(secret, personal.get(EMAIL, shown("user", caller.user_id)))
@@ -197,12 +195,6 @@ def mfa_routes(
 def _require_signed_in(caller: Identity) -> None:
     if caller.key_id is not None:
         raise Forbidden("access_denied", "This is for a signed-in person; no API key may do it.")
-
-
-async def _require_registered(store: EventStore, caller: Identity) -> None:
-    user, _ = await store.read(USER, USER.stream_id(caller.user_id))
-    if user.account_id is None:
-        raise Forbidden("access_denied", "Only a registered user can have a second factor.")
 
 
 def _code_in(body: VerifyRequest) -> tuple[Method, str]:

@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from kernel.clock import Clock
 from kernel.errors import Forbidden
 from kernel.http import Caller, Identity
+from kernel.http.identity import SERVICE_ROLE
 from kernel.sql import Database
 from services.keys import read_model
 from services.keys.domain import key_not_found
-
-SERVICE_ROLE = "service"
 
 
 class ResolveRequest(BaseModel):

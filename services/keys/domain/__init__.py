@@ -43,6 +43,7 @@ from services.keys.domain.mfa_messages import (
 )
 from services.keys.domain.mfa_refusals import challenge_not_found, invalid_code
 from services.keys.domain.mfa_rules import PROVING, attempts_left
+from services.keys.domain.provider_keys import Provider, provider_key_not_found
 from services.keys.domain.scopes import Scope
 from services.keys.domain.users import (
     FREE_PLAN,
@@ -111,6 +112,7 @@ __all__ = [
     "MfaVerified",
     "Operation",
     "PasswordReset",
+    "Provider",
     "RegenerateBackupCodes",
     "Register",
     "ResetPassword",
@@ -141,6 +143,7 @@ __all__ = [
     "invalid_code",
     "invalid_credentials",
     "key_not_found",
+    "provider_key_not_found",
     "user_not_found",
 ]
 

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from services.gateway.adapters.cache import BoundedCache
+from kernel.cache import BoundedCache
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIFETIME = timedelta(seconds=30)
