@@ -78,4 +78,7 @@ def test_in_any_order_with_any_one_missing_nothing_is_lost_and_nothing_must_be_r
 
 
 def test_each_ends_by_itself_when_it_is_told(containers: Containers) -> None:
+    for name in set(NAMES) - set(containers.processes):
+        containers.start(name)
+    containers.wait_ready(*NAMES)
     assert {name: containers.end(name) for name in NAMES} == dict.fromkeys(NAMES, 0)
