@@ -191,13 +191,17 @@ def test_keeps_no_secret_and_no_text_of_a_user_in_plain_in_any_table(
 def test_keeps_no_secret_in_any_file_but_the_mail_that_brings_it(
     product: Product, canaries: Canaries
 ) -> None:
-    kept = [path for path in product.home.rglob("*") if path.is_file()]
-    mails, ours = product.home / "mail", product.home / "postgres"
-    read = [path for path in kept if mails not in path.parents and ours not in path.parents]
-    assert read, "it keeps its secrets, at least"
+    """The simulator's files are a vendor's, who is told the prompt; tables are looked at above."""
+    others = [product.home / name for name in ("mail", "postgres", "simulator")]
+    kept = [
+        path
+        for path in product.home.rglob("*")
+        if path.is_file() and not any(other in path.parents for other in others)
+    ]
+    assert kept, "its own secrets, and objects"
     found = {
         str(path): words
-        for path in read
+        for path in kept
         if (words := canaries.found_in(path.read_bytes().decode("latin-1")))
     }
     assert found == {}
