@@ -50,7 +50,7 @@ KEYS: Final = (
     Route("POST", "/auth/register", "keys", "Register a user", Auth.NONE, limit=RateClass.AUTH),
     Route("POST", "/auth/login", "keys", "Sign in", Auth.NONE, limit=RateClass.AUTH),
     Route("POST", "/auth/refresh", "keys", "Stay signed in", Auth.NONE, limit=RateClass.AUTH),
-    Route("POST", "/auth/logout", "keys", "Sign out", Auth.JWT),
+    Route("POST", "/auth/logout", "keys", "Sign out", Auth.JWT, limit=RateClass.AUTH),
     Route(
         "POST", "/auth/verify-email", "keys", "Verify an address", Auth.NONE, limit=RateClass.AUTH
     ),
