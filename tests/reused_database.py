@@ -1,4 +1,4 @@
-"""One database for a module's tests, emptied before each: a fresh one takes a second, this none.
+"""One database for a module's tests, as it was before each: a fresh one takes a second, this none.
 
 A suite takes it by naming both fixtures in its conftest. Not for tests that change the schema.
 """
@@ -13,18 +13,36 @@ import pytest
 from kernel.clock import new_id
 from tests.conftest import SERVERS, _drop, _named, _variable
 
+_TABLES = """
+        SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'alembic_version'
+            AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'reused')"""
+# What migrations wrote is kept aside, in tables named by the number of the one that it is of.
+KEEP = f"""
+CREATE SCHEMA reused;
+DO $$
+DECLARE found regclass; has_rows boolean;
+BEGIN
+    FOR found IN {_TABLES}
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', found) INTO has_rows;
+        IF has_rows THEN
+            EXECUTE format('CREATE TABLE reused.%I AS TABLE %s', found::oid::text, found);
+        END IF;
+    END LOOP;
+END $$"""
 # `replica` puts the triggers that keep history append-only to sleep, for this connection alone.
-EMPTY = """
+RESTORE = f"""
 SET session_replication_role = replica;
 DO $$
 DECLARE found regclass;
 BEGIN
-    FOR found IN
-        SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'alembic_version'
-            AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    FOR found IN {_TABLES}
     LOOP
         EXECUTE format('DELETE FROM %s', found);
+        IF to_regclass(format('reused.%I', found::oid::text)) IS NOT NULL THEN
+            EXECUTE format('INSERT INTO %s TABLE reused.%I', found, found::oid::text);
+        END IF;
     END LOOP;
 END $$"""
 
@@ -38,14 +56,15 @@ def module_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
     dsn, template = found.split()
     name = f"smartspec_test_{new_id().hex}"
     asyncio.run(_run(dsn, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    asyncio.run(_run(_named(dsn, name), KEEP))
     yield _named(dsn, name)
     asyncio.run(_drop(dsn, name))
 
 
 @pytest.fixture
 async def database_dsn(module_dsn: str) -> str:
-    """The same, empty."""
-    await _run(module_dsn, EMPTY)
+    """The same, as the migrations left it."""
+    await _run(module_dsn, RESTORE)
     return module_dsn
 
 

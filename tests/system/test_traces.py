@@ -11,6 +11,8 @@ from tests.system.conftest import prepared
 from tests.system.product import V2, Product, User, new_user, running, wait_until
 
 SERVICES = {"gateway", "generation", "credits", "storage"}
+ASKED = {"keys"}
+"""Whether the task is made under its user's own key."""
 TYPES = {
     "TaskCreated",
     "CreditsReserved",
@@ -107,7 +109,7 @@ def names(spans: Iterable[CollectedSpan], verb: str) -> set[tuple[str, str]]:
 
 
 def test_the_spans_of_one_task_are_one_tree(spans: list[CollectedSpan]) -> None:
-    assert {span.service for span in spans} == SERVICES
+    assert {span.service for span in spans} == SERVICES | ASKED
     ids = {span.span_id for span in spans}
     (root,) = (span for span in spans if not span.parent_id)
     assert (root.service, root.name) == ("gateway", f"POST {V2}/generate")
