@@ -1,6 +1,10 @@
 """One database for a module's tests, as it was before each: a fresh one takes a second, this none.
 
 A suite takes it by naming both fixtures in its conftest. Not for tests that change the schema.
+
+It lies on one server: the machine's, which is of the oldest version that we support, or else the
+embedded one, which is of the newest. What services ask of the other is asked by the kernel's tests,
+which run on every server, and by the system tests, whose products do.
 """
 
 import asyncio
@@ -11,7 +15,7 @@ import asyncpg
 import pytest
 
 from kernel.clock import new_id
-from tests.conftest import SERVERS, _drop, _named, _variable
+from tests.conftest import _drop, _named, _variable
 
 _TABLES = """
         SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -47,12 +51,10 @@ BEGIN
 END $$"""
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def module_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def module_dsn() -> Iterator[str]:
     """The DSN of a migrated database of this module and worker."""
-    found = os.environ.get(_variable(request.param))
-    if found is None:
-        pytest.skip(f"no {request.param} PostgreSQL on this machine")
+    found = os.environ.get(_variable("local")) or os.environ[_variable("embedded")]
     dsn, template = found.split()
     name = f"smartspec_test_{new_id().hex}"
     asyncio.run(_run(dsn, f"CREATE DATABASE {name} TEMPLATE {template}"))

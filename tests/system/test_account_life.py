@@ -10,7 +10,10 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.product import PASSWORD, Product, User, log_in, new_key, running, wait_until
+from tests.system.conftest import ONE_AND_MANY
+from tests.system.product import PASSWORD, Product, User, log_in, new_key, wait_until
+
+pytestmark = ONE_AND_MANY
 
 LINK = re.compile(r"^(\S+)/(verify-email|reset-password)#token=(\S+)$", re.MULTILINE)
 NEW_PASSWORD = "another horse, another battery"
@@ -224,20 +227,6 @@ def test_users_are_listed_to_admins_alone(product: Product, user: User) -> None:
         with product.client(Authorization=f"Bearer {user.token}") as client:
             assert client.request(method, path).status_code == 403
         assert user.client.request(method, path).status_code == 401, "no key does"
-
-
-def test_sessions_and_mails_outlive_a_restart(own_product: Product) -> None:
-    with running(own_product):
-        email = register(own_product)
-        session = sign_in(own_product, email)
-        mailed(own_product, email, "verify-email")
-        post(own_product, "/auth/password/forgot", {"email": email})
-        own_product.kill()
-        own_product.start()
-        old = {"refresh_token": session["refresh_token"]}
-        assert post(own_product, "/auth/refresh", old).status_code == 200
-        reset = {"token": mailed(own_product, email, "reset-password"), "password": NEW_PASSWORD}
-        assert post(own_product, "/auth/password/reset", reset).status_code == 200
 
 
 def test_a_development_folder_of_mails_is_for_its_owner(product: Product) -> None:

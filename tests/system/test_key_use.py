@@ -33,8 +33,8 @@ def test_who_would_revoke_a_key_sees_who_uses_it(product: Product, user: User) -
     assert listed(product, user)["last_used_at"] is not None
 
 
-def test_a_use_just_before_the_end_is_not_lost(own_product: Product) -> None:
-    with running(own_product) as product, new_user(product) as user:
+def test_a_use_just_before_the_end_is_not_lost(embedded_product: Product) -> None:
+    with running(embedded_product) as product, new_user(product) as user:
         user.client.get(f"{V2}/tasks", headers=AGENT).raise_for_status()
         key_id = listed(product, user)["id"]
         status, _ = product.interrupt()

@@ -5,6 +5,7 @@ import psutil
 import pytest
 
 from tests.system.product import Product, holder_of, new_user, running, wait_until
+from tests.system.test_account_life import NEW_PASSWORD, mailed, post, register, sign_in
 
 END_MAX_S = 10.0
 """The goal is 5 s, and bench/ measures it; this is twice that, for a crowded machine."""
@@ -84,3 +85,18 @@ def test_ctrl_c_before_it_is_ready_ends_what_it_has_started(embedded_product: Pr
     assert seconds <= END_MAX_S
     assert not [child for child in children if child.is_running()]
     assert "Traceback" not in embedded_product.words()
+
+
+def test_sessions_and_mails_outlive_a_restart(embedded_product: Product) -> None:
+    with running(embedded_product):
+        email = register(embedded_product)
+        session = sign_in(embedded_product, email)
+        mailed(embedded_product, email, "verify-email")
+        post(embedded_product, "/auth/password/forgot", {"email": email})
+        embedded_product.kill()
+        embedded_product.start()
+        old = {"refresh_token": session["refresh_token"]}
+        assert post(embedded_product, "/auth/refresh", old).status_code == 200
+        token = mailed(embedded_product, email, "reset-password")
+        reset = {"token": token, "password": NEW_PASSWORD}
+        assert post(embedded_product, "/auth/password/reset", reset).status_code == 200
