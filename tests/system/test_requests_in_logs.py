@@ -2,14 +2,12 @@ import re
 from dataclasses import dataclass
 
 import httpx
-import pyotp
 import pytest
 
-from kernel.clock import SystemClock, new_id
+from kernel.clock import new_id
 from tests.system.product import PASSWORD, V2, Product, User, new_user, wait_until
-from tests.system.test_account_life import mailed
+from tests.system.whole_life import whole_life
 
-MFA = "/api/keys/mfa"
 WORKER = "services.generation.adapters.provider_jobs"
 TABLES = """
     SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
@@ -78,71 +76,7 @@ def canaries(product: Product) -> Canaries:
         user.wait(failing["id"])
         _send_badly(product, user, words)
         wait_until(lambda: user.balance()["reserved_credits"] == 0)
-    return Canaries(words | _of_a_whole_life(product))
-
-
-def _of_a_whole_life(product: Product) -> dict[str, str]:
-    """What somebody is given, or gives, who uses all there is of accounts, keys and codes; each of
-    it was sent rightly, and then wrongly."""
-    email, new_password = f"life-{new_id().hex}@example.com", f"{PASSWORD} {new_id().hex}"
-    provider_key = f"vendor-{new_id().hex}"
-    with product.client() as anonymous:
-        signing_in = {"email": email, "password": PASSWORD}
-        anonymous.post("/auth/register", json=signing_in).raise_for_status()
-        session = anonymous.post("/auth/login", json=signing_in).raise_for_status().json()["data"]
-        refreshed = anonymous.post(
-            "/auth/refresh", json={"refresh_token": session["refresh_token"]}
-        ).raise_for_status()
-        session_after = refreshed.json()["data"]
-    with product.client(Authorization=f"Bearer {session_after['access_token']}") as client:
-        secret = client.post(f"{MFA}/totp/setup").raise_for_status().json()["secret"]
-        code = pyotp.TOTP(secret).at(SystemClock().now())
-        confirmed = client.post(f"{MFA}/totp/verify-setup", json={"code": code}).raise_for_status()
-        codes = confirmed.json()["backup_codes"]
-        created = client.post("/v1/keys", json={"name": "life"}).raise_for_status().json()
-        native = client.post("/api/keys", json={"name": "life", "scopes": ["generation:read"]})
-        key_id = native.raise_for_status().json()["id"]
-        asked = {"operation": "rotate_key", "key_id": key_id}
-        challenge = client.post(f"{MFA}/challenge", json=asked).raise_for_status().json()
-        proving = {"challenge_id": challenge["challenge_id"], "backup_code": codes[0]}
-        proof = client.post(f"{MFA}/verify", json=proving).raise_for_status().json()["mfa_token"]
-        rotated = client.post(
-            f"/api/keys/{key_id}/rotate",
-            headers={"X-MFA-Token": proof, "Idempotency-Key": new_id().hex},
-        ).raise_for_status()
-        vendors = client.put("/api/keys/providers/kie", json={"api_key": provider_key})
-        vendors.raise_for_status()
-        asking = {"email": email}
-        client.post("/auth/password/forgot", json=asking).raise_for_status()
-        reset_token = mailed(product, email, "reset-password")
-        words = {
-            "an address": email,
-            "a new password": new_password,
-            "a refresh token": session["refresh_token"],
-            "the refresh token after it": session_after["refresh_token"],
-            "an access token": session_after["access_token"],
-            "a TOTP secret": secret,
-            "a backup code that was shown": codes[0],
-            "a backup code that was not": codes[1],
-            "a proof": proof,
-            "a key of another form": created["key"],
-            "a key that was rotated": native.json()["api_key"],
-            "its next secret": rotated.json()["api_key"],
-            "a provider's key": provider_key,
-            "a link's token": reset_token,
-        }
-        for word in words.values():
-            for path in ("/auth/refresh", "/auth/verify-email", f"{MFA}/verify", "/api/keys"):
-                _refused(client.post(path, json={"token": word, "refresh_token": [word]}))
-                _refused(client.post(path, json=word))
-            _refused(client.put("/api/keys/providers/kie", json={"api_key": [word], word: word}))
-        # A log shows paths: what is a secret by its form is not shown there either.
-        for word in (proof, session["refresh_token"], native.json()["api_key"]):
-            _refused(client.get(f"/api/keys/{word}", params={"cursor": word}))
-            _refused(client.post(f"/api/keys/{key_id}/rotate", headers={"X-MFA-Token": word}))
-        reset = {"token": reset_token, "password": new_password}
-        client.post("/auth/password/reset", json=reset).raise_for_status()
-    return words
+    return Canaries(words | whole_life(product))
 
 
 def _send_badly(product: Product, user: User, words: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """One trace id joins gateway, generation, credits, storage and back, exported or not."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -9,6 +9,7 @@ from kernel.clock import new_id
 from tests.system.collector import CollectedSpan, Collector, collecting
 from tests.system.conftest import prepared
 from tests.system.product import V2, Product, User, new_user, running, wait_until
+from tests.system.whole_life import whole_life
 
 SERVICES = {"gateway", "generation", "credits", "storage"}
 ASKED = {"keys"}
@@ -86,9 +87,17 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
+@dataclass(frozen=True)
+class Watched:
+    """`spans` are those of one task's trace; `words` what somebody else was given, or gave."""
+
+    spans: list[CollectedSpan]
+    words: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def spans(collector: Collector) -> list[CollectedSpan]:
-    """All of one task's trace, from a product that was ended properly."""
+def watched(collector: Collector) -> Watched:
+    """From a product that was ended properly."""
     request_id = f"test-{new_id().hex}"
     with prepared("embedded") as unset:
         settings = {**unset.settings, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
@@ -96,8 +105,14 @@ def spans(collector: Collector) -> list[CollectedSpan]:
             create(user, **{"X-Request-ID": request_id})
             wait_until(lambda: user.balance()["reserved_credits"] == 0)
             trace_id = trace_of(product, request_id)
+            words = whole_life(product)
             assert product.interrupt()[0] == 0
-    return [span for span in collector.spans if span.trace_id == trace_id]
+    return Watched([span for span in collector.spans if span.trace_id == trace_id], words)
+
+
+@pytest.fixture
+def spans(watched: Watched) -> list[CollectedSpan]:
+    return watched.spans
 
 
 def names(spans: Iterable[CollectedSpan], verb: str) -> set[tuple[str, str]]:
@@ -140,9 +155,10 @@ def test_who_handles_is_linked_to_who_published(spans: list[CollectedSpan]) -> N
 
 
 def test_no_secret_and_no_text_of_a_user_is_sent_to_the_collector(
-    spans: list[CollectedSpan], collector: Collector
+    watched: Watched, collector: Collector
 ) -> None:
-    assert spans
     sent = b"".join(collector.bodies)
-    for word in (PROMPT, "sk_live_", "eyJ", "@example.com", "signature", "correct horse"):
+    assert b"/api/keys/mfa/verify" in sent, "its requests are there"
+    forms = (PROMPT, "sk_live_", "nb_live_", "eyJ", "@example.com", "signature", "correct horse")
+    for word in (*forms, *watched.words.values()):
         assert word.encode() not in sent
