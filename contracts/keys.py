@@ -74,6 +74,15 @@ class MfaEnrolled(PublicEvent):
     enrolled_at: AwareDatetime
 
 
+class MfaDisabled(PublicEvent):
+    """A person has no second factor any more."""
+
+    owner: ClassVar[str] = "keys"
+
+    user_id: UUID
+    disabled_at: AwareDatetime
+
+
 class KeyCreated(PublicEvent):
     """An API key lives. Neither the key nor its hash is told."""
 

@@ -41,6 +41,7 @@ from services.keys.adapters import (
 )
 from services.keys.adapters.audit_check import AuditCheck, Faulty
 from services.keys.adapters.audit_seals import AuditSeals, SealStore
+from services.keys.adapters.belongings import Belongings
 from services.keys.adapters.firebase import FirebaseTokens
 from services.keys.adapters.guesses import Guesses
 from services.keys.adapters.mail_tokens import MailTokens
@@ -111,19 +112,20 @@ def create_service(
         database, SCHEMA, AGGREGATES, clock=clock, announce=announce, project=project
     )
     audit = AuditTrail(store, platform.encryption)
+    idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
+    factors = SecondFactors(store, platform.encryption, audit, idempotency)
+    provider_keys = ProviderKeys(store, platform.encryption, audit)
     people = _people(
         settings,
         platform,
         store,
         audit,
+        belongings=Belongings(store, audit, factors, provider_keys),
         passwords=passwords or Passwords(settings.password_hashes_at_once_max),
         mailer=mailer or mailer_of(settings),
         access_tokens=access_tokens,
     )
-    idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     usage = KeyUsage(database, clock)
-    factors = SecondFactors(store, platform.encryption, audit, idempotency)
-    provider_keys = ProviderKeys(store, platform.encryption, audit)
     routers = [
         *people.routers,
         provider_key_routes(provider_keys, audit),  # before `/api/keys/{key_id}`
@@ -173,6 +175,7 @@ def _people(
     passwords: Passwords,
     mailer: Mailer,
     access_tokens: AccessTokens,
+    belongings: Belongings,
 ) -> _People:
     database = platform.database
     users = Users(store, platform.encryption, passwords)
@@ -191,6 +194,7 @@ def _people(
         sessions=sessions,
         tokens=tokens,
         mails=mails,
+        belongings=belongings,
     )
     by_firebase = FirebaseSignIns(
         store, audit, users=users, sessions=sessions, mails=mails, tokens=firebase

@@ -14,6 +14,7 @@ from services.keys.domain import (
     KeyRevoked,
     KeyRotated,
     MfaChallenged,
+    MfaDisabled,
     MfaEnrolled,
     MfaFailed,
     MfaProofSpent,
@@ -82,6 +83,8 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
             )
         case MfaEnrolled():
             return public.MfaEnrolled(user_id=event.user_id, enrolled_at=event.enrolled_at)
+        case MfaDisabled():
+            return public.MfaDisabled(user_id=event.user_id, disabled_at=event.disabled_at)
         case TotpSetUp() | MfaChallenged() | MfaVerified() | MfaFailed() | MfaProofSpent():
             return None
         case BackupCodesRegenerated() | AuditRecorded() | PasswordReset() | SessionStarted():

@@ -14,7 +14,9 @@ from services.keys.domain import (
     BackupCodesRegenerated,
     ChallengeMfa,
     ConfirmTotp,
+    DisableMfa,
     MfaChallenged,
+    MfaDisabled,
     MfaEnrolled,
     MfaEvent,
     MfaFailed,
@@ -290,3 +292,16 @@ def test_new_backup_codes_take_a_proof_and_the_place_of_the_old() -> None:
 def test_new_backup_codes_take_nothing_but_their_own_proof(history: list[MfaEvent]) -> None:
     command = RegenerateBackupCodes(USER_ID, OTHER, 3, PROOF, NOW)
     Spec(PROVING).given(*history).when(command).refused(Forbidden, "mfa_required")
+
+
+@pytest.mark.parametrize(
+    "history", [[WAITS], [ENROLLED], [ENROLLED, ASKED, VERIFIED], [ENROLLED, *failed(5)]]
+)
+def test_a_second_factor_that_is_disabled_leaves_nothing(history: list[MfaEvent]) -> None:
+    disabled = MfaDisabled(USER_ID, NOW)
+    Spec(PROVING).given(*history).when(DisableMfa(USER_ID, NOW)).then(disabled)
+    assert MFA.fold([*history, disabled]) == MFA.initial_state()
+
+
+def test_where_there_is_no_second_factor_there_is_nothing_to_disable() -> None:
+    Spec(PROVING).when(DisableMfa(USER_ID, NOW)).then_nothing()

@@ -17,6 +17,7 @@ from services.keys.domain import (
     KeyDeleted,
     KeyRevoked,
     KeyRotated,
+    MfaDisabled,
     MfaEnrolled,
     PasswordReset,
     SessionRevoked,
@@ -113,6 +114,7 @@ def said(event: Event) -> PublicEvent | None:
             MfaEnrolled(USER_ID, KEY_ID, 1, ACCOUNT_ID, 10, NOW),
             public.MfaEnrolled(user_id=USER_ID, enrolled_at=NOW),
         ),
+        (MfaDisabled(USER_ID, NOW), public.MfaDisabled(user_id=USER_ID, disabled_at=NOW)),
     ],
     ids=lambda value: type(value).__name__,
 )

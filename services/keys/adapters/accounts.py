@@ -10,6 +10,7 @@ from kernel.event_store import EventStore
 from kernel.http import Client, Identity
 from kernel.unit import Unit
 from services.keys.adapters.audit_trail import Attempt, AuditTrail
+from services.keys.adapters.belongings import Belongings
 from services.keys.adapters.mail_tokens import MailTokens, Purpose, token_digest
 from services.keys.adapters.mails import Mails
 from services.keys.adapters.passwords import Passwords
@@ -37,6 +38,7 @@ class Accounts:
         sessions: Sessions,
         tokens: MailTokens,
         mails: Mails,
+        belongings: Belongings,
     ) -> None:
         self._store = store
         self._audit = audit
@@ -45,6 +47,7 @@ class Accounts:
         self._sessions = sessions
         self._tokens = tokens
         self._mails = mails
+        self._belongings = belongings
 
     async def register(
         self, email: str, password: str, full_name: str | None, client: Client
@@ -95,9 +98,11 @@ class Accounts:
         await self._store.transact(work)
 
     async def reset_password(self, token: str, password: str, client: Client) -> None:
-        """Set a new password and end all sessions. Raises `Invalid` (`invalid_token`)."""
+        """Set a new password and end all sessions; of an account whose address nobody had shown to
+        be theirs, everything else that opens it too. Raises `Invalid` (`invalid_token`)."""
         user_id, attempt = await self._answered(token, Purpose.RESET_PASSWORD, client)
         password_hash = await self._passwords.hash(password)
+        before, _ = await self._store.read(USER, USER.stream_id(user_id))
 
         async def work(unit: Unit) -> None:
             await self._audit.queue(unit, user_id)
@@ -107,12 +112,19 @@ class Accounts:
             if user.verified_at is None:
                 # Whoever registered this address had not shown that it is theirs.
                 self._users.link_firebase(unit, user_id, None)
+                await self._belongings.drop(unit, user_id)
             await self._sessions.decide(unit, ResetPassword(user_id, unit.now))
             self._users.set_password(unit, user_id, password_hash)
             self._tokens.spend(unit, user_id, *Purpose)
 
         async with self._audit.refusals(attempt):
+            if before.verified_at is None:
+                # First, so that the link is good for another try if this is broken off; and again
+                # for keys that were made meanwhile, by sessions that have ended then.
+                await self._belongings.revoke_keys(attempt)
             await self._store.transact(work)
+            if before.verified_at is None:
+                await self._belongings.revoke_keys(attempt)
 
     async def rename(
         self, caller: Identity, changes: Mapping[str, str | None], client: Client

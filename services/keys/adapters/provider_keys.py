@@ -80,6 +80,10 @@ class ProviderKeys:
 
         await self._store.transact(work)
 
+    def drop(self, unit: Unit, user_id: UUID) -> None:
+        """Forget all of the user's, in the transaction that says why."""
+        unit.record_sql("DELETE FROM keys.provider_keys WHERE user_id = $1", user_id)
+
     async def of(self, user_id: UUID) -> list[KnownKey]:
         """What the user may see of them, by provider."""
         async with self._store.database.connection() as connection:

@@ -27,6 +27,7 @@ from services.keys.domain import (
     USER,
     ChallengeMfa,
     ConfirmTotp,
+    DisableMfa,
     Method,
     Mfa,
     MfaEvent,
@@ -173,6 +174,15 @@ class SecondFactors:
             return codes
 
         return await self._store.transact(work)
+
+    async def drop(self, unit: Unit, user_id: UUID) -> None:
+        """Leave the user without a second factor, in the transaction that says why."""
+        before = await _state(unit, user_id)
+        await unit.decide(PROVING, MFA.stream_id(user_id), DisableMfa(user_id, unit.now))
+        setup_id = None if before.setup is None else before.setup.setup_id
+        self._records.forget_secret(unit, user_id, setup_id)
+        self._records.forget_secret(unit, user_id, before.totp_id)
+        self._records.forget_codes(unit, user_id, before.codes_id)
 
     async def _found(
         self, unit: Unit, user_id: UUID, method: Method, code: str

@@ -13,6 +13,7 @@ from services.keys.domain.mfa_messages import (
     BackupCodesRegenerated,
     Method,
     MfaChallenged,
+    MfaDisabled,
     MfaEnrolled,
     MfaEvent,
     MfaFailed,
@@ -110,6 +111,8 @@ def _evolve(state: Mfa, event: MfaEvent) -> Mfa:
             return _with_failure(state, event)
         case MfaProofSpent():
             return replace(state, proofs=_others(state.proofs, event.challenge_id))
+        case MfaDisabled():
+            return Mfa()
         case BackupCodesRegenerated():
             left = tuple(range(event.codes_count))
             return replace(state, codes_id=event.codes_id, codes_left=left)
@@ -175,5 +178,6 @@ MFA: Aggregate[MfaEvent, Mfa] = Aggregate(
         MfaFailed,
         MfaProofSpent,
         BackupCodesRegenerated,
+        MfaDisabled,
     ),
 )

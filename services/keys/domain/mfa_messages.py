@@ -104,6 +104,14 @@ class RegenerateBackupCodes:
 
 
 @dataclass(frozen=True, slots=True)
+class DisableMfa:
+    """Whoever set it up may not have been who the account belongs to."""
+
+    user_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TotpSetUp:
     user_id: UUID
     setup_id: UUID
@@ -181,7 +189,23 @@ class BackupCodesRegenerated:
     regenerated_at: datetime
 
 
-MfaCommand = SetUpTotp | ConfirmTotp | ChallengeMfa | VerifyMfa | SpendProof | RegenerateBackupCodes
+@dataclass(frozen=True, slots=True)
+class MfaDisabled:
+    """There is no second factor any more, nor one that waits."""
+
+    user_id: UUID
+    disabled_at: datetime
+
+
+MfaCommand = (
+    SetUpTotp
+    | ConfirmTotp
+    | ChallengeMfa
+    | VerifyMfa
+    | SpendProof
+    | RegenerateBackupCodes
+    | DisableMfa
+)
 MfaEvent = (
     TotpSetUp
     | MfaEnrolled
@@ -190,4 +214,5 @@ MfaEvent = (
     | MfaFailed
     | MfaProofSpent
     | BackupCodesRegenerated
+    | MfaDisabled
 )

@@ -11,9 +11,11 @@ from services.keys.domain.mfa_messages import (
     BackupCodesRegenerated,
     ChallengeMfa,
     ConfirmTotp,
+    DisableMfa,
     Method,
     MfaChallenged,
     MfaCommand,
+    MfaDisabled,
     MfaEnrolled,
     MfaEvent,
     MfaFailed,
@@ -63,6 +65,9 @@ def _decide(command: MfaCommand, state: Mfa) -> Sequence[MfaEvent]:
             return (_spend(command, state),)
         case RegenerateBackupCodes():
             return _regenerate(command, state)
+        case DisableMfa():
+            nothing = not state.enrolled and state.setup is None
+            return () if nothing else (MfaDisabled(command.user_id, command.at),)
         case _:
             assert_never(command)
 

@@ -18,6 +18,7 @@ from services.keys.domain import (
     KeyRevoked,
     KeyRotated,
     MfaChallenged,
+    MfaDisabled,
     MfaEnrolled,
     MfaFailed,
     MfaProofSpent,
@@ -101,7 +102,7 @@ def project(recorded: Recorded[Event]) -> Iterable[Statement]:
             return project_failed_challenge(event)
         case MfaProofSpent():
             return project_spent_proof(event)
-        case TotpSetUp() | MfaEnrolled() | BackupCodesRegenerated():
+        case TotpSetUp() | MfaEnrolled() | BackupCodesRegenerated() | MfaDisabled():
             return ()
         case AuditRecorded():
             return project_audit_log(event)
