@@ -2,7 +2,7 @@
 
 Owns users (passwords, addresses, sessions, mails to them), second factors, API keys and their
 versions, the keys of vendors that users bring, and the audit log. Hears nothing. Says
-UserRegistered, UserVerified, UserDisabled, UserErased, SessionRevoked, MfaEnrolled,
-MfaDisabled, KeyCreated, KeyRotated, KeyRevoked and KeyDeleted; no key, key hash, password, code, name or address leaves, but
-a vendor's key to the service that asks the vendor with it.
+UserRegistered, UserVerified, UserDisabled, UserErased, SessionRevoked, MfaEnrolled, MfaDisabled,
+KeyCreated, KeyRotated, KeyRevoked and KeyDeleted; no key, key hash, password, code, name or address
+leaves, but a vendor's key to the service that asks the vendor with it.
 """
