@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.telemetry import TelemetryConfig
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel.errors import Error, UnsupportedMedia
 from kernel.http.identity import InternalTokens
+from kernel.http.text import refuse_half_characters
 from kernel.sql import DATABASE_LOST
 from kernel.telemetry.exposition import PATH as METRICS
 from kernel.telemetry.exposition import exposition
@@ -48,6 +49,7 @@ def create_app(
         redoc_url=None,
         strict_content_type=False,
         telemetry=_NOT_ITS_OWN,
+        dependencies=[Depends(refuse_half_characters)],
     )
     app.state.internal_tokens = internal_tokens
     for router in routers:

@@ -166,6 +166,35 @@ async def test_a_wrong_body_is_answered_with_the_field(
     assert said["message"].startswith(f"{field}: ")
 
 
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b'{"name": "\\ud800", "options": {"count": 1}}', "name"),
+        (b'{"name": "a", "options": {"count": "\\uDFFF"}}', "options.count"),
+        (b'{"name": "a", "options": [1, "x\\ud83d"]}', "options.1"),
+        (b'{"\\ud800": 1}', "body"),
+        (b'"\\udc00"', "body"),
+    ],
+)
+async def test_half_a_character_is_refused_with_the_field(
+    client: httpx.AsyncClient, content: bytes, field: str
+) -> None:
+    answer = await client.post(
+        "/things", content=content, headers={"content-type": "application/json"}
+    )
+    said = answer.json()
+    assert (answer.status_code, said["error"]) == (422, "invalid_request")
+    assert said["details"]["fields"][0]["field"] == field
+
+
+async def test_a_whole_character_in_two_escapes_is_text(client: httpx.AsyncClient) -> None:
+    content = b'{"name": "\\ud83d\\ude00", "options": {"count": 1}}'
+    answer = await client.post(
+        "/things", content=content, headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()) == (200, {"name": "\N{GRINNING FACE}"})
+
+
 async def test_a_wrong_query_is_answered_with_the_field(client: httpx.AsyncClient) -> None:
     answer = await client.get("/things?limit=0")
     assert (answer.status_code, answer.json()["details"]["fields"][0]["field"]) == (422, "limit")
