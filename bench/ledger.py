@@ -36,7 +36,14 @@ from kernel.service import Ground, Platform
 from kernel.sql import Database
 from kernel.unit import Unit
 from services.credits import app
-from services.credits.domain import ACCOUNT, OpenAccount, open_account
+from services.credits.domain import (
+    ACCOUNT,
+    SUBSCRIPTION,
+    OpenAccount,
+    Plan,
+    PlanTerms,
+    open_account,
+)
 from services.credits.settings import CreditsSettings
 
 HOLDS: Final = 10_000
@@ -46,6 +53,7 @@ TIMEOUT_S: Final = 60.0
 CONNECTIONS: Final = 32
 FOR_S: Final = 3.0
 GRANT_UNITS: Final = 10**15
+PLAN: Final = Plan(PlanTerms("Bench", GRANT_UNITS, roll_over=True))
 RESERVED: Final = "CreditsReserved"
 
 
@@ -192,10 +200,13 @@ async def _open_accounts(store: EventStore) -> None:
     async def work(unit: Unit) -> None:
         for nth in range(ACCOUNTS):
             account_id = account(nth)
-            opening = OpenAccount(account_id, account_id, "bench", f"grant-{nth}", GRANT_UNITS)
+            opening = OpenAccount(account_id, account_id, "bench", unit.now)
             await unit.decide_on(
-                ((ACCOUNT, ACCOUNT.stream_id(account_id)),),
-                lambda account, opening=opening: open_account(opening, account),
+                (
+                    (SUBSCRIPTION, SUBSCRIPTION.stream_id(account_id)),
+                    (ACCOUNT, ACCOUNT.stream_id(account_id)),
+                ),
+                lambda _, account, opening=opening: open_account(opening, account, PLAN),
             )
 
     await store.transact(work)

@@ -3,10 +3,11 @@
 Amounts are integers of 1/10,000 credit (`..._units`).
 """
 
+from datetime import date
 from typing import ClassVar
 from uuid import UUID
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import AwareDatetime, NonNegativeInt, PositiveInt
 
 from contracts.envelope import PublicEvent
 
@@ -78,3 +79,36 @@ class CreditsReleased(PublicEvent):
     task_id: UUID
     account_id: UUID
     amount_units: NonNegativeInt
+
+
+class BalanceLow(PublicEvent):
+    """What is available fell below the threshold, by a hold, a charge or the end of a grant."""
+
+    owner: ClassVar[str] = "credits"
+
+    account_id: UUID
+    available_units: NonNegativeInt
+    threshold_units: PositiveInt
+
+
+class PlanChanged(PublicEvent):
+    """The account has another plan from now on; `plan_before` is empty where it had none."""
+
+    owner: ClassVar[str] = "credits"
+    account_id: UUID
+    user_id: UUID
+    plan_before: str
+    plan: str
+    changed_at: AwareDatetime
+
+
+class StorageCharged(PublicEvent):
+    """A day's stored files are paid for; `unpaid_units` is what the balance has not covered so far,
+    and counts with the next day."""
+
+    owner: ClassVar[str] = "credits"
+
+    account_id: UUID
+    day: date
+    amount_units: NonNegativeInt
+    unpaid_units: NonNegativeInt

@@ -121,3 +121,18 @@ class TaskCancelled(PublicEvent):
     charged_units: NonNegativeInt
     outcome: str
     cancelled_at: AwareDatetime
+
+
+class LateOutputProduced(PublicEvent):
+    """A provider made output `index` after its task had ended. Nobody gets it or is charged for it:
+    the platform bears its `price_units`."""
+
+    owner: ClassVar[str] = "generation"
+    consumers: ClassVar[tuple[str, ...]] = ("credits",)
+
+    task_id: UUID
+    account_id: UUID
+    index: NonNegativeInt
+    provider: str
+    price_units: NonNegativeInt
+    produced_at: AwareDatetime

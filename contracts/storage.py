@@ -1,5 +1,6 @@
 """What storage tells: which outputs are kept, and which could not be."""
 
+from datetime import date
 from typing import ClassVar
 from uuid import UUID
 
@@ -46,3 +47,15 @@ class OutputRejected(PublicEvent):
     index: NonNegativeInt
     code: str
     message: str
+
+
+class StorageMeasured(PublicEvent):
+    """What the account's files took up on `day` (of UTC): bytes times the hours that they lay."""
+
+    owner: ClassVar[str] = "storage"
+    consumers: ClassVar[tuple[str, ...]] = ("credits",)
+
+    account_id: UUID
+    user_id: UUID
+    day: date
+    byte_hours: NonNegativeInt

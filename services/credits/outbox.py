@@ -1,4 +1,4 @@
-"""Messages out: own event -> public event, or nothing. Ledger entries and budgets stay inside."""
+"""Messages out: own event -> public event, or nothing. Most entries, and budgets, stay inside."""
 
 from typing import assert_never
 
@@ -7,23 +7,36 @@ from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
 from services.credits.domain import (
     AccountOpened,
+    AdjustmentEntered,
     BudgetHeld,
     BudgetReleased,
     BudgetSpent,
+    ChargeEntered,
+    CodeIssued,
+    CodeRedeemed,
     CommitEntered,
+    Event,
+    ExpiryEntered,
     GrantEntered,
     HoldBarred,
     HoldCommitted,
     HoldEntered,
     HoldPlaced,
+    HoldRefunded,
     HoldRefused,
     HoldReleased,
-    LedgerEvent,
+    LossEntered,
+    PeriodBegun,
+    PlanChanged,
+    PlanDefined,
+    PostingMade,
+    RefundEntered,
     ReleaseEntered,
+    StorageMetered,
 )
 
 
-def announce(recorded: Recorded[LedgerEvent]) -> PublicEvent | None:
+def announce(recorded: Recorded[Event]) -> PublicEvent | None:
     match recorded.event:
         case AccountOpened(account_id, user_id, plan):
             return public.AccountOpened(account_id=account_id, user_id=user_id, plan=plan)
@@ -50,20 +63,53 @@ def announce(recorded: Recorded[LedgerEvent]) -> PublicEvent | None:
                 limit_units=refused.limit_units,
                 used_units=refused.used_units,
             )
-        case HoldCommitted(task_id, account_id, amount_units, released_units):
+        case HoldCommitted() as committed:
             return public.CreditsCommitted(
-                task_id=task_id,
-                account_id=account_id,
-                amount_units=amount_units,
-                released_units=released_units,
+                task_id=committed.task_id,
+                account_id=committed.account_id,
+                amount_units=committed.amount_units,
+                released_units=committed.released_units,
             )
-        case HoldReleased(task_id, account_id, amount_units):
+        case HoldReleased() as released:
             return public.CreditsReleased(
-                task_id=task_id, account_id=account_id, amount_units=amount_units
+                task_id=released.task_id,
+                account_id=released.account_id,
+                amount_units=released.amount_units,
             )
-        case HoldEntered() | CommitEntered() | ReleaseEntered() | HoldBarred():
+        case PlanChanged() as changed:
+            return public.PlanChanged(
+                account_id=changed.account_id,
+                user_id=changed.user_id,
+                plan_before=changed.plan_before,
+                plan=changed.plan_id,
+                changed_at=changed.at,
+            )
+        case StorageMetered() as metered:
+            return public.StorageCharged(
+                account_id=metered.account_id,
+                day=metered.day,
+                amount_units=metered.charged_units,
+                unpaid_units=metered.unpaid_after,
+            )
+        case HoldEntered() | ChargeEntered() | ExpiryEntered() as entry:
+            return _low(entry)
+        case CommitEntered() | ReleaseEntered() | RefundEntered() | AdjustmentEntered():
+            return None
+        case HoldBarred() | HoldRefunded() | LossEntered() | PostingMade():
             return None
         case BudgetHeld() | BudgetSpent() | BudgetReleased():
             return None
+        case PlanDefined() | PeriodBegun() | CodeIssued() | CodeRedeemed():
+            return None
         case _:
             assert_never(recorded.event)
+
+
+def _low(entry: HoldEntered | ChargeEntered | ExpiryEntered) -> public.BalanceLow | None:
+    if entry.low_below_units is None:
+        return None
+    return public.BalanceLow(
+        account_id=entry.account_id,
+        available_units=entry.available_after,
+        threshold_units=entry.low_below_units,
+    )

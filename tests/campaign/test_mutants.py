@@ -17,14 +17,12 @@ from services.credits.domain import (
     HoldCommitted,
     LedgerEvent,
 )
-from services.credits.inbox import subscriptions
-from services.credits.settings import CreditsSettings
+from services.credits.inbox import Terms, subscriptions
 from tests.campaign.checker import check
 from tests.campaign.invariants import Violation
 from tests.campaign.small_world import Mutate, Services, live
 
 PROMPT = ("a lighthouse at dawn",)
-GRANTS = CreditsSettings().grant_units_by_plan
 
 
 class RepeatingBus(MemoryBus):
@@ -102,7 +100,7 @@ def with_inbox(kind: type[Inbox], *others: Subscription) -> Mutate:
     def mutate(services: Services) -> None:
         ledger = services["credits"]
         assert ledger.store is not None
-        heard = {item.event: item for item in (*subscriptions(GRANTS), *others)}
+        heard = {item.event: item for item in (*subscriptions(Terms()), *others)}
         ledger.inbox = kind("credits", ledger.store, tuple(heard.values()))
 
     return mutate

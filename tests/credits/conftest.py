@@ -19,16 +19,20 @@ from kernel.http.identity import HEADER
 from kernel.inbox import RETRIES_AFTER_S, Inbox
 from kernel.projections import ensure
 from kernel.service import Platform, Service
+from kernel.settings import read_settings
 from kernel.testing import FakeClock, envelope_of
 from services.credits import read_model
 from services.credits.app import create_service
-from services.credits.inbox import subscriptions
+from services.credits.domain import PLAN, PLANS, DefinePlan, PlanTerms
+from services.credits.inbox import Terms, subscriptions
 from services.credits.settings import CreditsSettings
 from tests.reused_database import database_dsn, module_dsn
 
 __all__ = ["database_dsn", "module_dsn"]
 
 GRANT_UNITS = 100_000
+"""Of the free plan, each month."""
+TERMS = Terms(low_below_units=20_000, storage_units_per_gb_month=100)
 NOW = SystemClock().now()
 
 
@@ -122,7 +126,16 @@ class Credits:
             await self.inbox.retry_due()
 
     async def balance(self, account_id: UUID) -> read_model.Balance:
-        return await read_model.balance(self.platform.database, account_id)
+        balance, _ = await read_model.balance(self.platform.database, account_id, self.clock.now())
+        return balance
+
+    async def define(self, plan_id: str, units: int) -> None:
+        """A plan that grants so much a month."""
+        assert self.service.store is not None
+        terms = PlanTerms(plan_id, units)
+        await self.service.store.handle(
+            PLANS, PLAN.stream_id(plan_id), DefinePlan(plan_id, terms, self.clock.now())
+        )
 
     async def said(self) -> list[str]:
         """The types of all public events, in the order of their writing."""
@@ -144,16 +157,17 @@ class Credits:
 
 @pytest.fixture
 async def credits_service(platform: Platform, clock: FakeClock) -> AsyncIterator[Credits]:
-    service = create_service(CreditsSettings(), platform)
+    settings = read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10")
+    service = create_service(settings, platform)
     assert service.store is not None
     assert service.read_model is not None
     assert service.app is not None
-    service.inbox = Inbox(
-        "credits", service.store, subscriptions({"free": GRANT_UNITS}), tries_after_s=()
-    )
+    service.inbox = Inbox("credits", service.store, subscriptions(TERMS), tries_after_s=())
     async with platform.database.connection() as connection:
         await ensure(connection, service.read_model)
     await service.inbox.maintain()
+    for step in service.prepare:
+        await step()
     transport = httpx.ASGITransport(service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://credits") as client:
         yield Credits(service, platform, clock, client)

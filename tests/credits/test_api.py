@@ -37,7 +37,7 @@ async def test_lists_the_ledger_newest_first_with_the_balance_after_each_entry(
         (entry["kind"], entry["amount"], entry["balance_after"]["available_credits"])
         for entry in body["transactions"]
     ]
-    assert shown == [("release", 1.5, 10.0), ("reserve", 1.5, 8.5), ("grant", 10.0, 10.0)]
+    assert shown == [("release", 1.5, 10.0), ("hold", 1.5, 8.5), ("grant", 10.0, 10.0)]
     assert body["transactions"][0]["task_id"] == f"task_{task.hex}"
     assert body["transactions"][2]["task_id"] is None
     assert body["transactions"][0]["created_at"].endswith("Z")

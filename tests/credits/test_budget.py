@@ -14,27 +14,34 @@ from services.credits.domain import (
     BudgetReleased,
     BudgetSpent,
     Commit,
-    CommitEntered,
     HoldCommitted,
-    HoldEntered,
     HoldPlaced,
     HoldRefused,
     HoldReleased,
     LedgerEvent,
     MonthlyLimit,
     Release,
-    ReleaseEntered,
     Reserve,
     month_of,
 )
-from tests.credits.test_domain import OPENED, PAYER, TASK, given
+from tests.credits.test_domain import (
+    NOW,
+    OPENED,
+    PAYER,
+    TASK,
+    commit_entered,
+    given,
+    hold_entered,
+    release_entered,
+)
 
 KEY, OTHER = new_id(), new_id()
 OCTOBER, NOVEMBER, DECEMBER = "2026-10", "2026-11", "2026-12"
-LIMITED = Reserve(PAYER, TASK, 30, MonthlyLimit(KEY, 50, NOVEMBER))
+IN_DECEMBER = NOW.replace(month=12)
+LIMITED = Reserve(PAYER, TASK, 30, NOW, MonthlyLimit(KEY, 50))
 HELD: tuple[LedgerEvent, ...] = (
     *OPENED,
-    HoldEntered(PAYER, TASK, 30, 100, 0, 30),
+    hold_entered(TASK, 30, 100, 0, 30),
     HoldPlaced(TASK, PAYER, 30, KEY),
     BudgetHeld(KEY, TASK, 30, NOVEMBER, 0, 30),
 )
@@ -55,7 +62,7 @@ def refused(used: int, limit: int = 50) -> HoldRefused:
 
 def placed(used: int, held: int, month: str = NOVEMBER) -> tuple[LedgerEvent, ...]:
     return (
-        HoldEntered(PAYER, TASK, 30, 100, 0, 30),
+        hold_entered(TASK, 30, 100, 0, 30),
         HoldPlaced(TASK, PAYER, 30, KEY),
         BudgetHeld(KEY, TASK, 30, month, used, held),
     )
@@ -78,12 +85,12 @@ def test_what_is_held_counts_as_spent() -> None:
 
 
 def test_a_limit_of_nothing_refuses_all() -> None:
-    command = Reserve(PAYER, TASK, 30, MonthlyLimit(KEY, 0, NOVEMBER))
+    command = Reserve(PAYER, TASK, 30, NOW, MonthlyLimit(KEY, 0))
     given(*OPENED).when(command).then(refused(0, limit=0))
 
 
 def test_a_balance_that_is_short_is_told_before_a_limit_that_is_reached() -> None:
-    command = Reserve(PAYER, TASK, 101, MonthlyLimit(KEY, 50, NOVEMBER))
+    command = Reserve(PAYER, TASK, 101, NOW, MonthlyLimit(KEY, 50))
     given(*OPENED).when(command).then(HoldRefused(TASK, PAYER, INSUFFICIENT, 101, 100))
 
 
@@ -101,24 +108,24 @@ def test_a_clock_that_is_behind_opens_no_month_again() -> None:
 
 
 def test_a_charge_counts_for_the_month_in_which_it_is_made() -> None:
-    given(*HELD).when(Commit(PAYER, TASK, 30, DECEMBER)).then(
-        CommitEntered(PAYER, TASK, 30, 0, 100, 30, 0),
+    given(*HELD).when(Commit(PAYER, TASK, 30, IN_DECEMBER)).then(
+        commit_entered(TASK, 30, 0, 100, 30, 0),
         HoldCommitted(TASK, PAYER, 30, 0),
         BudgetSpent(KEY, TASK, 30, 0, DECEMBER, 30, 0),
     )
 
 
 def test_a_charge_of_a_part_gives_back_the_rest() -> None:
-    given(*HELD).when(Commit(PAYER, TASK, 12, NOVEMBER)).then(
-        CommitEntered(PAYER, TASK, 12, 18, 100, 12, 0),
+    given(*HELD).when(Commit(PAYER, TASK, 12, NOW)).then(
+        commit_entered(TASK, 12, 18, 100, 12, 0),
         HoldCommitted(TASK, PAYER, 12, 18),
         BudgetSpent(KEY, TASK, 12, 18, NOVEMBER, 12, 0),
     )
 
 
 def test_a_release_gives_back() -> None:
-    given(*HELD).when(Release(PAYER, TASK)).then(
-        ReleaseEntered(PAYER, TASK, 30, 100, 0, 0),
+    given(*HELD).when(Release(PAYER, TASK, NOW)).then(
+        release_entered(TASK, 30, 100, 0, 0),
         HoldReleased(TASK, PAYER, 30),
         BudgetReleased(KEY, TASK, 30, 0),
     )
@@ -133,8 +140,8 @@ def test_a_release_leaves_what_the_month_has_spent() -> None:
 @pytest.mark.parametrize(
     "ending",
     [
-        (ReleaseEntered(PAYER, TASK, 30, 100, 0, 0), HoldReleased(TASK, PAYER, 30)),
-        (CommitEntered(PAYER, TASK, 30, 0, 100, 30, 0), HoldCommitted(TASK, PAYER, 30, 0)),
+        (release_entered(TASK, 30, 100, 0, 0), HoldReleased(TASK, PAYER, 30)),
+        (commit_entered(TASK, 30, 0, 100, 30, 0), HoldCommitted(TASK, PAYER, 30, 0)),
         (),
     ],
 )

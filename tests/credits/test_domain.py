@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
@@ -13,6 +15,8 @@ from services.credits.domain import (
     ENDED_BEFORE,
     HOLD,
     INSUFFICIENT,
+    LATE_CHARGE,
+    LATE_DELIVERY,
     AccountOpened,
     Commit,
     CommitEntered,
@@ -25,32 +29,80 @@ from services.credits.domain import (
     HoldReleased,
     LedgerCommand,
     LedgerEvent,
-    OpenAccount,
+    LossEntered,
+    RecordLateDelivery,
     Release,
     ReleaseEntered,
     Reserve,
     decide,
-    open_account,
 )
 
 PAYER, STRANGER, TASK = new_id(), new_id(), new_id()
+NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
+
+
+def hold_entered(task: UUID, units: int, granted: int, used: int, held: int) -> HoldEntered:
+    return HoldEntered(
+        account_id=PAYER,
+        task_id=task,
+        amount_units=units,
+        granted_after=granted,
+        used_after=used,
+        held_after=held,
+    )
+
+
+def release_entered(task: UUID, units: int, granted: int, used: int, held: int) -> ReleaseEntered:
+    return ReleaseEntered(
+        account_id=PAYER,
+        task_id=task,
+        amount_units=units,
+        granted_after=granted,
+        used_after=used,
+        held_after=held,
+    )
+
+
+def commit_entered(
+    task: UUID, units: int, released: int, granted: int, *left: int
+) -> CommitEntered:
+    used, held = left
+    return CommitEntered(
+        account_id=PAYER,
+        task_id=task,
+        amount_units=units,
+        released_units=released,
+        granted_after=granted,
+        used_after=used,
+        held_after=held,
+    )
+
+
 OPENED: tuple[LedgerEvent, ...] = (
     AccountOpened(PAYER, PAYER, "free"),
-    GrantEntered(PAYER, "registration", "plan:free", 100, 100, 0, 0),
+    GrantEntered(
+        account_id=PAYER,
+        grant_id="registration",
+        reason="plan:free",
+        amount_units=100,
+        granted_after=100,
+        used_after=0,
+        held_after=0,
+    ),
 )
-HELD = (*OPENED, HoldEntered(PAYER, TASK, 30, 100, 0, 30), HoldPlaced(TASK, PAYER, 30))
+HELD = (*OPENED, hold_entered(TASK, 30, 100, 0, 30), HoldPlaced(TASK, PAYER, 30))
 COMMITTED = (
     *HELD,
-    CommitEntered(PAYER, TASK, 30, 0, 100, 30, 0),
+    commit_entered(TASK, 30, 0, 100, 30, 0),
     HoldCommitted(TASK, PAYER, 30, 0),
 )
-RELEASED = (*HELD, ReleaseEntered(PAYER, TASK, 30, 100, 0, 0), HoldReleased(TASK, PAYER, 30))
+RELEASED = (*HELD, release_entered(TASK, 30, 100, 0, 0), HoldReleased(TASK, PAYER, 30))
 REFUSED = (*OPENED, HoldRefused(TASK, PAYER, INSUFFICIENT, 30, 10))
 BARRED = (*OPENED, HoldBarred(TASK, PAYER))
 
-RESERVE = Reserve(PAYER, TASK, 30)
-COMMIT = Commit(PAYER, TASK, 30, "2026-11")
-RELEASE = Release(PAYER, TASK)
+RESERVE = Reserve(PAYER, TASK, 30, NOW)
+COMMIT = Commit(PAYER, TASK, 30, NOW)
+RELEASE = Release(PAYER, TASK, NOW)
 
 
 @dataclass(frozen=True)
@@ -88,41 +140,26 @@ def given(*history: LedgerEvent) -> Given:
     return Given(history)
 
 
-def test_opens_an_account_with_its_plans_grant() -> None:
-    command = OpenAccount(PAYER, PAYER, "free", "registration", 100)
-    assert tuple(open_account(command, ACCOUNT.initial_state())) == OPENED
-
-
-def test_opens_an_account_of_a_plan_without_grant_empty() -> None:
-    command = OpenAccount(PAYER, PAYER, "none", "registration", 0)
-    assert open_account(command, ACCOUNT.initial_state()) == (AccountOpened(PAYER, PAYER, "none"),)
-
-
-def test_grants_nothing_to_an_account_that_is_open() -> None:
-    command = OpenAccount(PAYER, PAYER, "free", "registration", 100)
-    assert open_account(command, ACCOUNT.fold(OPENED)) == ()  # type: ignore[arg-type]  # all are the account's
-
-
 def test_holds_what_a_task_asks_for() -> None:
     given(*OPENED).when(RESERVE).then(
-        HoldEntered(PAYER, TASK, 30, 100, 0, 30), HoldPlaced(TASK, PAYER, 30)
+        hold_entered(TASK, 30, 100, 0, 30), HoldPlaced(TASK, PAYER, 30)
     )
 
 
 def test_holds_all_that_there_is() -> None:
-    given(*OPENED).when(Reserve(PAYER, TASK, 100)).then(
-        HoldEntered(PAYER, TASK, 100, 100, 0, 100), HoldPlaced(TASK, PAYER, 100)
+    given(*OPENED).when(Reserve(PAYER, TASK, 100, NOW)).then(
+        hold_entered(TASK, 100, 100, 0, 100), HoldPlaced(TASK, PAYER, 100)
     )
 
 
 def test_refuses_a_task_that_costs_more_than_there_is() -> None:
-    given(*OPENED).when(Reserve(PAYER, TASK, 101)).then(
+    given(*OPENED).when(Reserve(PAYER, TASK, 101, NOW)).then(
         HoldRefused(TASK, PAYER, INSUFFICIENT, 101, 100)
     )
 
 
 def test_refuses_to_promise_the_same_credits_twice() -> None:
-    held = HoldEntered(PAYER, new_id(), 80, 100, 0, 80)
+    held = hold_entered(new_id(), 80, 100, 0, 80)
     given(*OPENED, held).when(RESERVE).then(HoldRefused(TASK, PAYER, INSUFFICIENT, 30, 20))
 
 
@@ -137,23 +174,23 @@ def test_reserving_again_changes_nothing(history: tuple[LedgerEvent, ...]) -> No
 
 @pytest.mark.parametrize("history", [HELD, COMMITTED, RELEASED, REFUSED])
 def test_rejects_another_amount_for_the_same_task(history: tuple[LedgerEvent, ...]) -> None:
-    given(*history).when(Reserve(PAYER, TASK, 31)).rejected("hold_differs")
+    given(*history).when(Reserve(PAYER, TASK, 31, NOW)).rejected("hold_differs")
 
 
 def test_charges_a_hold_as_a_whole() -> None:
     given(*HELD).when(COMMIT).then(
-        CommitEntered(PAYER, TASK, 30, 0, 100, 30, 0), HoldCommitted(TASK, PAYER, 30, 0)
+        commit_entered(TASK, 30, 0, 100, 30, 0), HoldCommitted(TASK, PAYER, 30, 0)
     )
 
 
 def test_gives_back_what_a_charge_leaves_of_its_hold() -> None:
-    given(*HELD).when(Commit(PAYER, TASK, 12, "2026-11")).then(
-        CommitEntered(PAYER, TASK, 12, 18, 100, 12, 0), HoldCommitted(TASK, PAYER, 12, 18)
+    given(*HELD).when(Commit(PAYER, TASK, 12, NOW)).then(
+        commit_entered(TASK, 12, 18, 100, 12, 0), HoldCommitted(TASK, PAYER, 12, 18)
     )
 
 
 def test_rejects_a_charge_beyond_its_hold() -> None:
-    given(*HELD).when(Commit(PAYER, TASK, 31, "2026-11")).rejected("exceeds_hold")
+    given(*HELD).when(Commit(PAYER, TASK, 31, NOW)).rejected("exceeds_hold")
 
 
 def test_waits_for_the_reservation_of_a_charge() -> None:
@@ -165,17 +202,31 @@ def test_charging_again_changes_nothing() -> None:
 
 
 def test_rejects_a_second_charge_of_another_amount() -> None:
-    given(*COMMITTED).when(Commit(PAYER, TASK, 29, "2026-11")).rejected("hold_ended")
+    given(*COMMITTED).when(Commit(PAYER, TASK, 29, NOW)).rejected("hold_ended")
 
 
-@pytest.mark.parametrize("history", [RELEASED, REFUSED, BARRED])
+def test_a_charge_that_comes_after_the_release_is_the_platforms_loss() -> None:
+    lost = LossEntered(TASK, PAYER, 30, LATE_CHARGE)
+    given(*RELEASED).when(COMMIT).then(lost)
+    given(*RELEASED, lost).when(COMMIT).then()
+
+
+def test_what_a_vendor_delivers_too_late_is_the_platforms_loss_once_an_output() -> None:
+    first, second = (LossEntered(TASK, PAYER, 15, LATE_DELIVERY, nth) for nth in range(2))
+    given(*RELEASED).when(RecordLateDelivery(PAYER, TASK, 0, 15)).then(first)
+    given(*RELEASED, first).when(RecordLateDelivery(PAYER, TASK, 0, 15)).then()
+    given(*RELEASED, first).when(RecordLateDelivery(PAYER, TASK, 1, 15)).then(second)
+    given(*RELEASED, first).when(COMMIT).then()
+
+
+@pytest.mark.parametrize("history", [REFUSED, BARRED])
 def test_rejects_a_charge_without_an_open_hold(history: tuple[LedgerEvent, ...]) -> None:
     given(*history).when(COMMIT).rejected("hold_ended")
 
 
 def test_releases_a_hold_as_a_whole() -> None:
     given(*HELD).when(RELEASE).then(
-        ReleaseEntered(PAYER, TASK, 30, 100, 0, 0), HoldReleased(TASK, PAYER, 30)
+        release_entered(TASK, 30, 100, 0, 0), HoldReleased(TASK, PAYER, 30)
     )
 
 
@@ -202,7 +253,11 @@ def test_a_barred_reservation_is_refused_even_without_an_account() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [Reserve(STRANGER, TASK, 30), Commit(STRANGER, TASK, 30, "2026-11"), Release(STRANGER, TASK)],
+    [
+        Reserve(STRANGER, TASK, 30, NOW),
+        Commit(STRANGER, TASK, 30, NOW),
+        Release(STRANGER, TASK, NOW),
+    ],
 )
 @pytest.mark.parametrize("history", [HELD, COMMITTED, RELEASED, REFUSED, BARRED])
 def test_rejects_another_account_than_the_holds(

@@ -12,6 +12,7 @@ from services.credits.inbox import subscriptions
 from services.credits.read_model import Balance
 from tests.credits.conftest import (
     GRANT_UNITS,
+    TERMS,
     Credits,
     cancelled,
     completed,
@@ -34,9 +35,15 @@ async def test_a_repeated_registration_grants_once(credits_service: Credits) -> 
     assert await credits_service.balance(account) == Balance(GRANT_UNITS, 0, 0)
 
 
-async def test_a_plan_without_grant_opens_an_empty_account(credits_service: Credits) -> None:
+async def test_a_registration_with_a_plan_that_nobody_has_defined_waits_for_it(
+    credits_service: Credits,
+) -> None:
     account = new_id()
-    await credits_service.hear(registered(account, plan="none"), created(account, new_id(), 1))
+    await credits_service.hear(registered(account, plan="studio"))
+    assert await credits_service.said() == []
+    await credits_service.define("studio", 0)
+    await credits_service.retry_all()
+    await credits_service.hear(created(account, new_id(), 1))
     assert await credits_service.said() == ["AccountOpened", "CreditsDeclined"]
 
 
@@ -145,7 +152,7 @@ async def test_many_tasks_at_once_are_promised_each_credit_once(credits_service:
     events: list[PublicEvent] = [created(account, task, 15_000) for task in tasks]
     messages = [envelope_of(event) for event in events]
     assert credits_service.service.store is not None
-    other = Inbox("credits", credits_service.service.store, subscriptions({}))
+    other = Inbox("credits", credits_service.service.store, subscriptions(TERMS))
     await asyncio.gather(
         *(
             inbox.receive(message)

@@ -1,6 +1,7 @@
 """The ledger against a tiny model, whatever comes in whatever order and however often."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from hypothesis import settings
@@ -15,6 +16,7 @@ from services.credits.domain import (
     HOLD,
     LIMIT_REACHED,
     Account,
+    AccountEvent,
     Budget,
     BudgetEvent,
     Commit,
@@ -32,10 +34,14 @@ from services.credits.domain import (
     LedgerEvent,
     MonthlyLimit,
     OpenAccount,
+    Plan,
+    PlanTerms,
+    RecordLateDelivery,
     Release,
     ReleaseEntered,
     Reserve,
     decide,
+    month_of,
     open_account,
 )
 
@@ -75,23 +81,24 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(account=st.sampled_from(ACCOUNTS))
     def open_an_account(self, account: UUID) -> None:
-        command = OpenAccount(account, account, "free", "registration", GRANT)
-        events = open_account(command, self.accounts[account])
+        command = OpenAccount(account, account, "free", self.now)
+        plan = Plan(PlanTerms("Free", GRANT, roll_over=True))
+        events = open_account(command, self.accounts[account], plan)
         self.granted[account] = GRANT
-        self.take(list(events))
+        self.take([event for event in events if isinstance(event, AccountEvent)])
 
     @rule()
     def turn_the_month(self) -> None:
         self.month += 1
 
     @property
-    def now(self) -> str:
-        return f"{2000 + self.month // 12}-{1 + self.month % 12:02}"
+    def now(self) -> datetime:
+        return datetime(2000 + self.month // 12, 1 + self.month % 12, 1, tzinfo=UTC)
 
     @rule(task=some_task)
     def reserve(self, task: UUID) -> None:
-        limit = MonthlyLimit(KEY, LIMIT, self.now) if task in LIMITED else None
-        self.give(Reserve(PAYERS[task], task, PRICES[task], limit))
+        limit = MonthlyLimit(KEY, LIMIT) if task in LIMITED else None
+        self.give(Reserve(PAYERS[task], task, PRICES[task], self.now, limit))
 
     @rule(task=some_task)
     def charge_it_all(self, task: UUID) -> None:
@@ -103,7 +110,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(task=some_task)
     def release(self, task: UUID) -> None:
-        self.give(Release(PAYERS[task], task))
+        self.give(Release(PAYERS[task], task, self.now))
 
     @rule(task=some_task)
     def charge_too_much(self, task: UUID) -> None:
@@ -113,13 +120,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def try_again_what_was_early(self) -> None:
         early, self.early = self.early, []
         for command in early:
-            match command:
-                case Reserve(limit=MonthlyLimit() as limit):
-                    self.give(replace(command, limit=replace(limit, month=self.now)))
-                case Commit():
-                    self.give(replace(command, month=self.now))
-                case _:
-                    self.give(command)
+            if not isinstance(command, RecordLateDelivery):
+                self.give(replace(command, now=self.now))
 
     def give(self, command: LedgerCommand) -> None:
         account, hold = self.accounts[command.account_id], self.holds[command.task_id]
@@ -152,8 +154,9 @@ class LedgerMachine(RuleBasedStateMachine):
                     assert event.amount_units + event.released_units == held
                     self.charged[task] = event.amount_units
                     if task in LIMITED and isinstance(command, Commit):
-                        before = self.charged_in.get(command.month, 0)
-                        self.charged_in[command.month] = before + event.amount_units
+                        month = month_of(command.now)
+                        before = self.charged_in.get(month, 0)
+                        self.charged_in[month] = before + event.amount_units
                     self.ended.add(task)
                 case HoldReleased():
                     assert event.amount_units == self.open.pop(task)
@@ -170,7 +173,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert isinstance(command, Reserve)
         assert command.limit is not None
         held = sum(units for task, units in self.open.items() if task in LIMITED)
-        return held + self.charged_in.get(self.budget.in_month(command.limit.month).month, 0)
+        month = self.budget.in_month(month_of(command.now)).month
+        return held + self.charged_in.get(month, 0)
 
     def take(self, events: list[LedgerEvent]) -> None:
         for event in events:

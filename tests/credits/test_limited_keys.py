@@ -17,6 +17,7 @@ from services.credits.inbox import subscriptions
 from services.credits.read_model import Balance
 from tests.credits.conftest import (
     GRANT_UNITS,
+    TERMS,
     Credits,
     cancelled,
     completed,
@@ -147,7 +148,7 @@ async def test_many_tasks_of_one_key_at_once_never_exceed_its_limit(
     key = new_id()
     messages = [envelope_of(asked(account, key)) for _ in range(10)]
     assert credits_service.service.store is not None
-    other = Inbox("credits", credits_service.service.store, subscriptions({}))
+    other = Inbox("credits", credits_service.service.store, subscriptions(TERMS))
     await asyncio.gather(
         *(
             inbox.receive(message)

@@ -24,6 +24,7 @@ from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import envelope_of
 from services.credits import app as credits_app
+from services.credits.inbox import Terms
 from services.credits.inbox import subscriptions as credits_hears
 from services.credits.read_model import Balance, balance
 from services.credits.settings import CreditsSettings
@@ -179,7 +180,8 @@ class Together:
         return {f"task_{row['task_id'].hex}": row["stage"] for row in rows}
 
     async def balance(self) -> Balance:
-        return await balance(self.platform.database, self.who.account_id)
+        found, _ = await balance(self.platform.database, self.who.account_id, SystemClock().now())
+        return found
 
     async def is_quiet(self) -> bool:
         """Nothing is on its way: no delivery, no message that waits to be said or heard again."""
@@ -222,7 +224,9 @@ def start(platform: Platform) -> Start:
         tokens = InternalTokens(platform.encryption.derived_secret("internal"), clock)
         own = replace(platform, bus=bus, clock=clock, internal_tokens=tokens)
         vendor = Vendor()
-        credits_service = credits_app.create_service(read_settings(CreditsSettings), own)
+        credits_service = credits_app.create_service(
+            read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10"), own
+        )
         settings = read_settings(
             GenerationSettings,
             SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s,
@@ -259,7 +263,7 @@ def _hear_patiently(credits_service: Service, generation: Service) -> None:
     credits_service.inbox = Inbox(
         "credits",
         credits_service.store,
-        credits_hears({"free": GRANT_UNITS}),
+        credits_hears(Terms()),
         tries_after_s=TRIES_AFTER_S,
     )
     generation.inbox = Inbox(

@@ -88,4 +88,4 @@ def test_is_parked_seen_in_nobodys_way_and_replayed_to_the_same_end(
     assert user.balance()["used_credits"] == beside + 1
     assert product.rows(KEPT) == []
     kinds = [entry["kind"] for entry in user.history()]
-    assert kinds.count("reserve") == kinds.count("commit") == beside + 1
+    assert kinds.count("hold") == kinds.count("commit") == beside + 1

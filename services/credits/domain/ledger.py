@@ -6,16 +6,21 @@ semantics of holds follow TigerBeetle's two-phase transfers (docs/coding/two-pha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from datetime import datetime
+from typing import Final, TypeAlias, assert_never
 from uuid import UUID
 
 from kernel.errors import Deferred, Rejected
 from services.credits.domain.account import (
+    ACCOUNT,
     Account,
     AccountEvent,
     CommitEntered,
     HoldEntered,
     ReleaseEntered,
+    ended_lots,
+    left_of,
+    taken_from,
 )
 from services.credits.domain.budget import (
     Budget,
@@ -23,6 +28,7 @@ from services.credits.domain.budget import (
     BudgetHeld,
     BudgetReleased,
     BudgetSpent,
+    month_of,
 )
 from services.credits.domain.hold import (
     Hold,
@@ -33,48 +39,70 @@ from services.credits.domain.hold import (
     HoldRefused,
     HoldReleased,
     HoldStatus,
+    LossEntered,
+    Purpose,
 )
 
-INSUFFICIENT = "insufficient_credits"
-LIMIT_REACHED = "monthly_credit_limit_reached"
-ENDED_BEFORE = "released"
+INSUFFICIENT: Final = "insufficient_credits"
+LIMIT_REACHED: Final = "monthly_credit_limit_reached"
+ENDED_BEFORE: Final = "released"
+LATE_CHARGE: Final = "late_charge"
+LATE_DELIVERY: Final = "late_delivery"
 
 
 @dataclass(frozen=True, slots=True)
 class MonthlyLimit:
-    """What the key may spend in `month`, which is now."""
+    """What the key may spend in the month of the command."""
 
     key_id: UUID
     limit_units: int
-    month: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
+    """A balance that falls below `low_below_units` is said to be low."""
+
     account_id: UUID
     task_id: UUID
     amount_units: int
+    now: datetime
     limit: MonthlyLimit | None = None
+    purpose: Purpose | None = None
+    low_below_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """`month` is now: it counts for this one, whenever it was reserved."""
+    """It counts for the month of `now`, whenever it was reserved."""
 
     account_id: UUID
     task_id: UUID
     amount_units: int
-    month: str
+    now: datetime
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     account_id: UUID
     task_id: UUID
+    now: datetime
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLateDelivery:
+    """A vendor made output `index` after the task had ended: nobody is charged the `amount_units`
+    that it would have cost."""
+
+    account_id: UUID
+    task_id: UUID
+    index: int
+    amount_units: int
 
 
 LedgerEvent: TypeAlias = AccountEvent | HoldEvent | BudgetEvent
-LedgerCommand: TypeAlias = Reserve | Commit | Release
+LedgerCommand: TypeAlias = Reserve | Commit | Release | RecordLateDelivery
 
 
 def decide(
@@ -95,6 +123,8 @@ def decide(
             return _commit(command, account, hold, budget)
         case Release():
             return _release(command, account, hold, budget)
+        case RecordLateDelivery():
+            return _lost(command, hold, LATE_DELIVERY, command.index)
         case _:
             assert_never(command)
 
@@ -113,29 +143,33 @@ def _reserve(
             return ()
     if not account.is_open:
         raise Deferred(f"account {command.account_id} is not known yet")
+    ended, account = ended_lots(command.account_id, account, command.now, command.low_below_units)
     if command.amount_units > account.available_units:
-        return (_refused(command, INSUFFICIENT, account.available_units),)
+        return *ended, _refused(command, INSUFFICIENT, account.available_units)
     limit = command.limit
     if limit is not None:
-        budget = budget.in_month(limit.month)
+        budget = budget.in_month(month_of(command.now))
         if budget.taken_units + command.amount_units > limit.limit_units:
-            return (_limited(command, limit, budget, account.available_units),)
+            return *ended, _limited(command, limit, budget, account.available_units)
+    lots = taken_from(account.lots, command.amount_units)
+    entry = HoldEntered(
+        account_id=command.account_id,
+        task_id=command.task_id,
+        amount_units=command.amount_units,
+        lots=lots,
+        low_below_units=account.crossed(command.amount_units, command.low_below_units),
+        **account.after(held=command.amount_units),
+    )
     placed = HoldPlaced(
         command.task_id,
         command.account_id,
         command.amount_units,
         limit.key_id if limit is not None else None,
-    )
-    entry = HoldEntered(
-        account_id=command.account_id,
-        task_id=command.task_id,
-        amount_units=command.amount_units,
-        granted_after=account.granted_units,
-        used_after=account.used_units,
-        held_after=account.held_units + command.amount_units,
+        lots,
+        command.purpose,
     )
     if limit is None:
-        return entry, placed
+        return *ended, entry, placed
     held = BudgetHeld(
         key_id=limit.key_id,
         task_id=command.task_id,
@@ -144,7 +178,7 @@ def _reserve(
         used_after=budget.used_units,
         held_after=budget.held_units + command.amount_units,
     )
-    return entry, placed, held
+    return *ended, entry, placed, held
 
 
 def _limited(
@@ -175,6 +209,8 @@ def _commit(command: Commit, account: Account, hold: Hold, budget: Budget) -> Se
             raise Deferred(f"the reservation of task {command.task_id} is not known yet")
         case HoldStatus.COMMITTED if hold.committed_units == command.amount_units:
             return ()
+        case HoldStatus.RELEASED if command.amount_units <= hold.amount_units:
+            return _lost(command, hold, LATE_CHARGE, None)
         case _:
             raise Rejected("hold_ended", f"The hold has ended as {hold.status}.")
     if command.amount_units > hold.amount_units:
@@ -185,14 +221,21 @@ def _commit(command: Commit, account: Account, hold: Hold, budget: Budget) -> Se
         task_id=command.task_id,
         amount_units=command.amount_units,
         released_units=back,
-        granted_after=account.granted_units,
-        used_after=account.used_units + command.amount_units,
-        held_after=account.held_units - hold.amount_units,
+        lots=left_of(hold.lots, taken_from(hold.lots, command.amount_units)),
+        **account.after(used=command.amount_units, held=-hold.amount_units),
     )
-    ended = HoldCommitted(command.task_id, command.account_id, command.amount_units, back)
+    committed = HoldCommitted(
+        command.task_id,
+        command.account_id,
+        command.amount_units,
+        back,
+        command.outcome,
+        hold.purpose,
+    )
+    events = [entry, *_ended_after(entry, command, account), committed]
     if hold.key_id is None:
-        return entry, ended
-    budget = budget.in_month(command.month)
+        return events
+    budget = budget.in_month(month_of(command.now))
     spent = BudgetSpent(
         key_id=hold.key_id,
         task_id=command.task_id,
@@ -202,7 +245,7 @@ def _commit(command: Commit, account: Account, hold: Hold, budget: Budget) -> Se
         used_after=budget.used_units + command.amount_units,
         held_after=budget.held_units - hold.amount_units,
     )
-    return entry, ended, spent
+    return [*events, spent]
 
 
 def _release(
@@ -223,12 +266,32 @@ def _release(
         account_id=command.account_id,
         task_id=command.task_id,
         amount_units=hold.amount_units,
-        granted_after=account.granted_units,
-        used_after=account.used_units,
-        held_after=account.held_units - hold.amount_units,
+        lots=hold.lots,
+        **account.after(held=-hold.amount_units),
     )
-    ended = HoldReleased(command.task_id, command.account_id, hold.amount_units)
+    released = HoldReleased(command.task_id, command.account_id, hold.amount_units, command.outcome)
+    events = [entry, *_ended_after(entry, command, account), released]
     if hold.key_id is None:
-        return entry, ended
+        return events
     held_after = budget.held_units - hold.amount_units
-    return entry, ended, BudgetReleased(hold.key_id, command.task_id, hold.amount_units, held_after)
+    freed = BudgetReleased(hold.key_id, command.task_id, hold.amount_units, held_after)
+    return [*events, freed]
+
+
+def _ended_after(
+    entry: CommitEntered | ReleaseEntered, command: Commit | Release, account: Account
+) -> Sequence[LedgerEvent]:
+    """What went back to a lot that has ended meanwhile ends with it, and does not come back."""
+    if not entry.lots:
+        return ()
+    ended, _ = ended_lots(command.account_id, ACCOUNT.evolve(account, entry), command.now)
+    return ended
+
+
+def _lost(
+    command: Commit | RecordLateDelivery, hold: Hold, reason: str, index: int | None
+) -> Sequence[LedgerEvent]:
+    """Each output's loss is entered once, whichever message told of it first."""
+    if None in hold.lost or index in hold.lost or (index is None and hold.lost):
+        return ()
+    return (LossEntered(command.task_id, command.account_id, command.amount_units, reason, index),)

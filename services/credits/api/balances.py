@@ -1,4 +1,4 @@
-"""HTTP in: what an account has, and its ledger."""
+"""What an account has, and its ledger."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
+from kernel.clock import Clock
 from kernel.errors import Invalid
 from kernel.http import Caller
 from kernel.identifiers import shown
@@ -27,7 +28,7 @@ class BalanceBody(BaseModel):
 
 
 class TransactionBody(BaseModel):
-    """One ledger entry: `kind` is grant, reserve, commit or release."""
+    """One ledger entry: `kind` is a `TransferKind`."""
 
     id: str
     kind: str
@@ -43,13 +44,14 @@ class HistoryBody(BaseModel):
     next_cursor: str | None
 
 
-def routes(database: Database) -> APIRouter:
+def balance_routes(database: Database, clock: Clock) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation/credits", tags=["credits"])
 
     @router.get("")
     async def get_credits(caller: Caller) -> BalanceBody:
         """The balance of the caller's account."""
-        return _balance_body(await read_model.balance(database, caller.account_id))
+        balance, _ = await read_model.balance(database, caller.account_id, clock.now())
+        return _balance_body(balance)
 
     @router.get("/history")
     async def get_history(

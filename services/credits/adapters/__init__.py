@@ -1,0 +1,1 @@
+"""Other I/O of credits."""

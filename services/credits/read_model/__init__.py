@@ -1,0 +1,114 @@
+"""Read models of credits: balances, the ledger as clients see it, usage, plans and losses."""
+
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+from kernel.projections import ReadModel
+from kernel.sql import Statement
+from kernel.unit import Recorded
+from services.credits.domain import (
+    AccountOpened,
+    AdjustmentEntered,
+    BudgetHeld,
+    BudgetReleased,
+    BudgetSpent,
+    ChargeEntered,
+    CodeIssued,
+    CodeRedeemed,
+    CommitEntered,
+    Event,
+    ExpiryEntered,
+    GrantEntered,
+    HoldBarred,
+    HoldCommitted,
+    HoldEntered,
+    HoldPlaced,
+    HoldRefunded,
+    HoldRefused,
+    HoldReleased,
+    LossEntered,
+    PeriodBegun,
+    PlanChanged,
+    PlanDefined,
+    PostingMade,
+    RefundEntered,
+    ReleaseEntered,
+    StorageMetered,
+)
+from services.credits.read_model.balances import (
+    Balance,
+    account_of_user,
+    balance,
+    project_balance,
+    project_opening,
+)
+from services.credits.read_model.losses import project_loss
+from services.credits.read_model.plans import plans, project_period, project_plan
+from services.credits.read_model.tables import TABLES
+from services.credits.read_model.transactions import (
+    Transaction,
+    entries_of_task,
+    history,
+    project_entry,
+    version_as_of,
+)
+from services.credits.read_model.usage import (
+    project_refund,
+    project_usage,
+    usage_page,
+    usage_totals,
+)
+
+__all__ = [
+    "READ_MODEL",
+    "Balance",
+    "Transaction",
+    "account_of_user",
+    "balance",
+    "entries_of_task",
+    "history",
+    "plans",
+    "project",
+    "usage_page",
+    "usage_totals",
+    "version_as_of",
+]
+
+
+def project(recorded: Recorded[Event]) -> Iterable[Statement]:
+    match recorded.event:
+        case AccountOpened() as opened:
+            yield from project_opening(recorded, opened)
+        case (
+            GrantEntered()
+            | HoldEntered()
+            | CommitEntered()
+            | ReleaseEntered()
+            | RefundEntered()
+            | AdjustmentEntered()
+            | ChargeEntered()
+            | ExpiryEntered()
+        ) as entry:
+            yield project_balance(recorded, entry)
+            yield project_entry(recorded, entry)
+        case HoldCommitted() as committed:
+            yield project_usage(recorded, committed)
+        case HoldRefunded() as refunded:
+            yield project_refund(refunded)
+        case LossEntered() as loss:
+            yield project_loss(recorded, loss)
+        case PlanDefined() as defined:
+            yield project_plan(recorded, defined)
+        case PeriodBegun() as begun:
+            yield project_period(begun)
+        case HoldPlaced() | HoldRefused() | HoldBarred() | HoldReleased() | PostingMade():
+            return
+        case BudgetHeld() | BudgetSpent() | BudgetReleased() | StorageMetered():
+            return
+        case CodeIssued() | CodeRedeemed() | PlanChanged():
+            return
+        case _:
+            assert_never(recorded.event)
+
+
+READ_MODEL: Final = ReadModel(TABLES, project)

@@ -1,0 +1,40 @@
+"""What the platform bears: outputs and charges that came too late."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import insert
+
+from kernel.sql import Statement
+from kernel.unit import Recorded
+from services.credits.domain import LossEntered
+from services.credits.read_model.tables import TABLES
+
+LOSSES: Final = Table(
+    "losses",
+    TABLES,
+    Column("entry_id", Uuid, primary_key=True),
+    Column("task_id", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("output_index", Integer),
+    Column("amount_units", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("losses_by_time", "created_at"),
+)
+_add = insert(LOSSES)
+
+
+def project_loss(recorded: Recorded[object], event: LossEntered) -> Statement:
+    return (
+        _add,
+        {
+            "entry_id": recorded.event_id,
+            "task_id": event.task_id,
+            "account_id": event.account_id,
+            "output_index": event.index,
+            "amount_units": event.amount_units,
+            "reason": event.reason,
+            "created_at": recorded.at,
+        },
+    )
