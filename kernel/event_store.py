@@ -5,18 +5,15 @@ second time with its heads locked; a stream that had a conflict is locked first 
 a hot stream queues instead of losing races.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
-from itertools import chain, groupby
-from operator import itemgetter
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 import orjson
-from sqlalchemy.sql.dml import UpdateBase
 
 from contracts.envelope import Envelope, PublicEvent
 from kernel.clock import Clock, new_id
@@ -24,8 +21,9 @@ from kernel.codec import EventCodec
 from kernel.context import Origin, current_origin
 from kernel.errors import Forbidden, Unavailable
 from kernel.messages import Aggregate, Decider
+from kernel.puts import Projected, Projection, run, writing
 from kernel.schema import ALREADY_HANDLED, APPEND_CONFLICT, OWNER_ERASED
-from kernel.sql import Connection, Database, Statement, render
+from kernel.sql import Connection, Database
 from kernel.telemetry import tracing
 from kernel.unit import Recorded, Unit
 
@@ -36,12 +34,11 @@ T = TypeVar("T")
 
 Announce = Callable[[Recorded[Any]], PublicEvent | None]
 """Own event -> public event, or nothing: a service's `outbox.py`."""
-Project = Callable[[Recorded[Any]], Iterable[Statement]]
-"""Own event -> statements on the read model: a service's `read_model.py`. Those of one commit keep
-their order on each table; between tables there is none, so that equal ones are sent together."""
+Project = Callable[[Recorded[Any]], Iterable[Projected]]
+"""Own event -> rows of the read model, and statements on it: a service's `read_model.py`. Those of
+one commit keep their order on each table; between tables there is none, so that what is alike is
+sent together. A commit that only puts rows is one round trip."""
 Work = Callable[[Unit], Awaitable[T]]
-_Repeated = tuple[str, Sequence[Sequence[Any]]]
-"""A statement, and the values of each time that it is run."""
 
 ATTEMPTS_MAX = 8
 HOT_FOR_S = 10.0
@@ -97,7 +94,7 @@ class EventStore:
         self._project = project
         self._hot: dict[str, float] = {}
         self._committed: list[Callable[[Sequence[Recorded[Any]], Sequence[Envelope]], None]] = []
-        self._append = f"SELECT {schema}.append({', '.join(f'${n}' for n in range(1, 19))})"
+        self._append = f"{schema}.append({', '.join(f'${n}' for n in range(1, 19))})"
 
     def on_commit(
         self, listener: Callable[[Sequence[Recorded[Any]], Sequence[Envelope]], None]
@@ -165,16 +162,16 @@ class EventStore:
                     await unit.load(to_lock)
                     result = await work(unit)
                     with tracing.committing(self.schema):
-                        return result, await self._write(unit, heard, self._statements(unit))
+                        return result, await self._write(unit, heard, self._projected(unit))
             result = await work(unit)
             if self._any_hot(unit.heads):
                 raise Conflict(foreseen=True)
-            statements = self._statements(unit)
-            # For `append` alone no transaction is needed: one call is one by itself.
-            transaction = unit.connection.transaction() if statements else nullcontext()
+            projected = self._projected(unit)
+            # A single statement needs no transaction: it is one by itself.
+            alone = projected.only_rows and not unit.statements
             with tracing.committing(self.schema):
-                async with transaction:
-                    return result, await self._write(unit, heard, statements)
+                async with nullcontext() if alone else unit.connection.transaction():
+                    return result, await self._write(unit, heard, projected)
         except asyncpg.PostgresError as error:
             if error.sqlstate == ALREADY_HANDLED:
                 raise AlreadyHandled from error
@@ -185,17 +182,22 @@ class EventStore:
             raise
 
     async def _write(
-        self, unit: Unit, heard: Heard | None, statements: Sequence[_Repeated]
+        self, unit: Unit, heard: Heard | None, projected: Projection
     ) -> Sequence[Envelope]:
         envelopes = self._envelopes(unit.recorded)
         if unit.recorded or heard is not None:
-            await unit.connection.execute(self._append, *self._columns(unit, envelopes, heard))
-        for text, rows in statements:
-            if len(rows) == 1:
-                await unit.connection.execute(text, *rows[0])
-            else:
-                await unit.connection.executemany(text, rows)
+            text = writing(projected.tables, {}, self._append)
+            columns = self._columns(unit, envelopes, heard)
+            await unit.connection.execute(text, *columns, *projected.rows())
+        await run(unit.connection, projected.later(unit.statements))
         return envelopes
+
+    def _projected(self, unit: Unit) -> Projection:
+        projected = Projection()
+        for recorded in unit.recorded:
+            for item in self._project(recorded):
+                projected.add(item)
+        return projected
 
     def _columns(
         self, unit: Unit, envelopes: Sequence[Envelope], heard: Heard | None
@@ -238,19 +240,6 @@ class EventStore:
             )
             for item in recorded
             if (public := self._announce(item)) is not None
-        ]
-
-    def _statements(self, unit: Unit) -> Sequence[_Repeated]:
-        """On the read model, table by table, then the unit's own; equal neighbours are one."""
-        by_table: dict[Hashable, list[tuple[str, Sequence[Any]]]] = {}
-        for item in unit.recorded:
-            for statement, parameters in self._project(item):
-                table = statement.table if isinstance(statement, UpdateBase) else None
-                by_table.setdefault(table, []).append(render(statement, parameters))
-        projected = chain.from_iterable(by_table.values())
-        return [
-            (text, [values for _, values in equal])
-            for text, equal in groupby((*projected, *unit.statements), key=itemgetter(0))
         ]
 
     def _heat(self, heads: Iterable[str]) -> None:

@@ -11,7 +11,8 @@ from kernel.codec import EventCodec
 from kernel.context import Origin
 from kernel.event_store import Project
 from kernel.messages import Aggregate
-from kernel.sql import Connection, Database, create_tables, render
+from kernel.puts import Projection
+from kernel.sql import Connection, Database, create_tables
 from kernel.unit import Recorded
 
 BATCH = 1_000
@@ -76,11 +77,15 @@ async def rebuild(
         await connection.execute(f"LOCK TABLE {schema}.events IN SHARE MODE")
         await connection.execute(f"DROP SCHEMA IF EXISTS {fresh} CASCADE")
         await _create(connection, model, fresh)
+        batch = Projection({model.schema: fresh})
         async for recorded in replay(connection, schema, codec):
+            for item in model.project(recorded):
+                batch.add(item)
             total += 1
-            for statement, parameters in model.project(recorded):
-                text, values = render(statement, parameters, {model.schema: fresh})
-                await connection.execute(text, *values)
+            if total % BATCH == 0:
+                await batch.write(connection)
+                batch = Projection({model.schema: fresh})
+        await batch.write(connection)
         await connection.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE")
         await connection.execute(f"ALTER SCHEMA {fresh} RENAME TO {model.schema}")
     return total

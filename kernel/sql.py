@@ -103,6 +103,11 @@ async def fetch_row(
     return await connection.fetchrow(text, *values)
 
 
+def quoted(name: str) -> str:
+    """A table's, column's or schema's name, as SQL text has it."""
+    return _DIALECT.identifier_preparer.quote(name)
+
+
 def create_tables(tables: Sequence[Table], schema_map: Mapping[str, str] | None = None) -> str:
     """DDL that makes `tables` and their indexes where they are missing."""
     parts: list[DDLElement] = []
