@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final, assert_never
 
 from kernel.projections import ReadModel
-from kernel.sql import Statement
+from kernel.puts import Projected
 from kernel.unit import Recorded
 from services.credits.domain import (
     AccountOpened,
@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 
-def project(recorded: Recorded[Event]) -> Iterable[Statement]:
+def project(recorded: Recorded[Event]) -> Iterable[Projected]:
     match recorded.event:
         case AccountOpened() as opened:
             yield from project_opening(recorded, opened)

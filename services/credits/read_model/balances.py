@@ -17,9 +17,9 @@ from sqlalchemy import (
     bindparam,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert
 
-from kernel.sql import Database, Statement
+from kernel.puts import Put
+from kernel.sql import Database
 from kernel.unit import Recorded
 from services.credits.domain import AccountOpened, Entry
 from services.credits.read_model.tables import TABLES
@@ -44,15 +44,6 @@ BALANCES: Final = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )
 
-_add_account = insert(ACCOUNTS)
-_insert_balance = insert(BALANCES)
-_put_balance = _insert_balance.on_conflict_do_update(
-    index_elements=["account_id"],
-    set_={
-        name: _insert_balance.excluded[name]
-        for name in ("granted_units", "used_units", "held_units", "version", "updated_at")
-    },
-)
 _account_of_user = select(ACCOUNTS.c.account_id).where(ACCOUNTS.c.user_id == bindparam("user_id"))
 
 
@@ -84,17 +75,17 @@ class Balance:
         return self.total_units - self.used_units - self.reserved_units
 
 
-def project_opening(recorded: Recorded[object], event: AccountOpened) -> tuple[Statement, ...]:
+def project_opening(recorded: Recorded[object], event: AccountOpened) -> tuple[Put, ...]:
     account = {
         "account_id": event.account_id,
         "user_id": event.user_id,
         "opened_with_plan": event.plan,
         "opened_at": recorded.at,
     }
-    return (_add_account, account), _balance(recorded, event.account_id, 0, 0, 0)
+    return Put(ACCOUNTS, account), _balance(recorded, event.account_id, 0, 0, 0)
 
 
-def project_balance(recorded: Recorded[object], entry: Entry) -> Statement:
+def project_balance(recorded: Recorded[object], entry: Entry) -> Put:
     return _balance(
         recorded, entry.account_id, entry.granted_after, entry.used_after, entry.held_after
     )
@@ -102,9 +93,9 @@ def project_balance(recorded: Recorded[object], entry: Entry) -> Statement:
 
 def _balance(
     recorded: Recorded[object], account_id: UUID, granted: int, used: int, held: int
-) -> Statement:
-    return (
-        _put_balance,
+) -> Put:
+    return Put(
+        BALANCES,
         {
             "account_id": account_id,
             "granted_units": granted,

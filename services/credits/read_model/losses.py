@@ -3,9 +3,8 @@
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import insert
 
-from kernel.sql import Statement
+from kernel.puts import Put
 from kernel.unit import Recorded
 from services.credits.domain import LossEntered
 from services.credits.read_model.tables import TABLES
@@ -22,12 +21,11 @@ LOSSES: Final = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("losses_by_time", "created_at"),
 )
-_add = insert(LOSSES)
 
 
-def project_loss(recorded: Recorded[object], event: LossEntered) -> Statement:
-    return (
-        _add,
+def project_loss(recorded: Recorded[object], event: LossEntered) -> Put:
+    return Put(
+        LOSSES,
         {
             "entry_id": recorded.event_id,
             "task_id": event.task_id,

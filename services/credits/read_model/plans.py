@@ -5,9 +5,9 @@ from typing import Final
 
 import asyncpg
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import insert
 
-from kernel.sql import Database, Statement
+from kernel.puts import Put
+from kernel.sql import Database
 from kernel.unit import Recorded
 from services.credits.domain import PeriodBegun, PlanDefined
 from services.credits.read_model.tables import TABLES
@@ -32,19 +32,11 @@ SUBSCRIPTIONS: Final = Table(
     Column("since", DateTime(timezone=True), nullable=False),
     Column("period_ends_at", DateTime(timezone=True), nullable=False),
 )
-_add = insert(PLANS)
-_insert_subscription = insert(SUBSCRIPTIONS)
-_put_subscription = _insert_subscription.on_conflict_do_update(
-    index_elements=["account_id"],
-    set_={
-        name: _insert_subscription.excluded[name] for name in ("plan_id", "since", "period_ends_at")
-    },
-)
 
 
-def project_plan(recorded: Recorded[object], event: PlanDefined) -> Statement:
-    return (
-        _add,
+def project_plan(recorded: Recorded[object], event: PlanDefined) -> Put:
+    return Put(
+        PLANS,
         {
             "plan_id": event.plan_id,
             "version": recorded.version,
@@ -58,9 +50,9 @@ def project_plan(recorded: Recorded[object], event: PlanDefined) -> Statement:
     )
 
 
-def project_period(event: PeriodBegun) -> Statement:
-    return (
-        _put_subscription,
+def project_period(event: PeriodBegun) -> Put:
+    return Put(
+        SUBSCRIPTIONS,
         {
             "account_id": event.account_id,
             "plan_id": event.plan_id,

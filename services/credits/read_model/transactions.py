@@ -19,9 +19,9 @@ from sqlalchemy import (
     bindparam,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert
 
-from kernel.sql import Connection, Database, Statement
+from kernel.puts import Put
+from kernel.sql import Connection, Database
 from kernel.unit import Recorded
 from services.credits.domain import Entry, transfer_of
 from services.credits.read_model.balances import Balance
@@ -48,7 +48,6 @@ TRANSACTIONS: Final = Table(
     Index("credit_transactions_by_task", "task_id"),
 )
 
-_add = insert(TRANSACTIONS)
 _page = (
     select(TRANSACTIONS)
     .where(
@@ -85,10 +84,10 @@ class Transaction:
     created_at: datetime
 
 
-def project_entry(recorded: Recorded[object], entry: Entry) -> Statement:
+def project_entry(recorded: Recorded[object], entry: Entry) -> Put:
     transfer = transfer_of(entry)
-    return (
-        _add,
+    return Put(
+        TRANSACTIONS,
         {
             "entry_id": recorded.event_id,
             "account_id": entry.account_id,

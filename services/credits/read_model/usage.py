@@ -7,8 +7,8 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import BigInteger, Column, DateTime, Index, Table, Text, Uuid, bindparam
-from sqlalchemy.dialects.postgresql import insert
 
+from kernel.puts import Put
 from kernel.sql import Database, Statement
 from kernel.unit import Recorded
 from services.credits.domain import HoldCommitted, HoldRefunded
@@ -29,11 +29,6 @@ USAGE: Final = Table(
     Column("used_at", DateTime(timezone=True), nullable=False),
     Index("usage_records_by_account", "account_id", "used_at", "task_id"),
 )
-_insert = insert(USAGE)
-_add = _insert.on_conflict_do_update(
-    index_elements=["task_id"],
-    set_={name: _insert.excluded[name] for name in ("charged_units", "outcome", "used_at")},
-)
 _refund = (
     USAGE.update()
     .where(USAGE.c.task_id == bindparam("of_task"))
@@ -41,10 +36,10 @@ _refund = (
 )
 
 
-def project_usage(recorded: Recorded[object], event: HoldCommitted) -> Statement:
+def project_usage(recorded: Recorded[object], event: HoldCommitted) -> Put:
     purpose = event.purpose
-    return (
-        _add,
+    return Put(
+        USAGE,
         {
             "task_id": event.task_id,
             "account_id": event.account_id,
