@@ -5,14 +5,13 @@ Each such moment is booked in the transaction of the event that sets it, so that
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from kernel.errors import Error
 from kernel.event_store import EventStore
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
@@ -28,6 +27,8 @@ from services.credits.domain import (
 
 LOOK_EVERY_S: Final = 1.0
 BATCH: Final = 100
+AGAIN_AFTER: Final = timedelta(minutes=10)
+"""Where it failed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class DueAccounts:
             try:
                 while await self.catch_up_some() == BATCH:
                     pass
-            except (*DATABASE_AWAY, asyncpg.PostgresError, Error) as error:
+            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
                 _log.warning("due_accounts_failed", error=type(error).__name__)
             await asyncio.sleep(LOOK_EVERY_S)
 
@@ -81,8 +82,28 @@ class DueAccounts:
                 BATCH,
             )
         for row in rows:
-            await self._catch_up(row["account_id"], row["due_at"], now)
+            try:
+                await self._catch_up(row["account_id"], row["due_at"], now)
+            except DATABASE_AWAY:
+                raise
+            except Exception:  # noqa: BLE001 - one account must not keep all others waiting
+                _log.exception("account_not_caught_up", account_id=str(row["account_id"]))
+                await self._put_off(row["account_id"], row["due_at"], now + AGAIN_AFTER)
         return len(rows)
+
+    async def _put_off(self, account_id: UUID, due_at: datetime, until: datetime) -> None:
+        async with self._store.database.transaction() as connection:
+            await connection.execute(
+                "DELETE FROM credits.due_accounts WHERE account_id = $1 AND due_at <= $2",
+                account_id,
+                due_at,
+            )
+            await connection.execute(
+                "INSERT INTO credits.due_accounts (account_id, due_at) VALUES ($1, $2)"
+                " ON CONFLICT DO NOTHING",
+                account_id,
+                until,
+            )
 
     async def _catch_up(self, account_id: UUID, due_at: datetime, now: datetime) -> None:
         command = CatchUp(account_id, now)
