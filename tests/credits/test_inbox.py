@@ -47,6 +47,17 @@ async def test_a_registration_with_a_plan_that_nobody_has_defined_waits_for_it(
     assert await credits_service.said() == ["AccountOpened", "CreditsDeclined"]
 
 
+async def test_a_reservation_is_two_round_trips_to_the_database(credits_service: Credits) -> None:
+    """Heads are read; then one statement writes events, heads, read models, inbox and outbox."""
+    account = new_id()
+    await credits_service.hear(registered(account))
+    asked: list[str] = []
+    async with credits_service.platform.database.connection() as connection:
+        connection.add_query_logger(lambda query: asked.append(query.query))
+    await credits_service.hear(created(account, new_id(), 15_000))
+    assert ["SELECT stream_id", "WITH appended AS"] == [text[:16] for text in asked]
+
+
 async def test_a_completed_task_is_charged_its_price(credits_service: Credits) -> None:
     account, task = new_id(), new_id()
     await credits_service.hear(
