@@ -55,7 +55,7 @@ async def test_a_reservation_is_two_round_trips_to_the_database(credits_service:
     async with credits_service.platform.database.connection() as connection:
         connection.add_query_logger(lambda query: asked.append(query.query))
     await credits_service.hear(created(account, new_id(), 15_000))
-    assert ["SELECT stream_id", "WITH appended AS"] == [text[:16] for text in asked]
+    assert [text[:16] for text in asked] == ["SELECT stream_id", "WITH appended AS"]
 
 
 async def test_a_completed_task_is_charged_its_price(credits_service: Credits) -> None:
