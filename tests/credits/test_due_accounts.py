@@ -45,7 +45,7 @@ async def give(credits_service: Credits, asked: PostingMade) -> None:
             (
                 (POSTING, POSTING.stream_id(asked.posting_id)),
                 (ACCOUNT, ACCOUNT.stream_id(asked.account_id)),
-                (HOLD, HOLD.stream_id("none")),
+                (HOLD, HOLD.stream_id(asked.task_id)),
             ),
             lambda *states: post(asked, unit.now, *states),
         )
