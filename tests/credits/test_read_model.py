@@ -73,6 +73,8 @@ async def lived(credits_service: Credits) -> None:
         late.append(came_late(account, task, price))
         charged[task] = account
     dice.shuffle(messages)
+    released = new_id()
+    messages += [created(accounts[2], released, 1), cancelled(accounts[2], released)]
     await credits_service.hear(*messages)
     await credits_service.retry_all()
     await credits_service.hear(*late)
