@@ -57,19 +57,27 @@ def with_traceparent(traceparent: str, origin: Origin) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-@contextmanager
-def caused_by(origin: Origin, service: str) -> Iterator[None]:
+class caused_by:  # noqa: N801 - it is called like the function that it would be at three times the cost
     """Everything inside is on behalf of `origin`, in `service`: events, messages and log lines
     say so."""
-    token = _CURRENT.set(origin)
-    words = {"request_id": origin.correlation_id, "service": service}
-    if origin.traceparent is not None:
-        words["trace_id"] = origin.traceparent.split("-")[1]
-    try:
-        with structlog.contextvars.bound_contextvars(**words):
-            yield
-    finally:
-        _CURRENT.reset(token)
+
+    __slots__ = ("_origin", "_service", "_token", "_words")
+
+    def __init__(self, origin: Origin, service: str) -> None:
+        self._origin = origin
+        self._service = service
+
+    def __enter__(self) -> None:
+        origin = self._origin
+        self._token = _CURRENT.set(origin)
+        words = {"request_id": origin.correlation_id, "service": self._service}
+        if origin.traceparent is not None:
+            words["trace_id"] = origin.traceparent.split("-")[1]
+        self._words = structlog.contextvars.bind_contextvars(**words)
+
+    def __exit__(self, *_: object) -> None:
+        structlog.contextvars.reset_contextvars(**self._words)
+        _CURRENT.reset(self._token)
 
 
 def origin_of_message(envelope: Envelope) -> Origin:

@@ -27,7 +27,7 @@ from kernel.lanes import BATCH_MAX, Lanes
 from kernel.messages import Aggregate
 from kernel.sql import DATABASE_AWAY
 from kernel.telemetry import tracing
-from kernel.telemetry.metrics import HANDLE_DURATION, HANDLED, MESSAGE_AGE, type_label
+from kernel.telemetry.metrics import HANDLE_DURATION, HANDLED, MESSAGE_AGE, child, type_label
 from kernel.unit import Unit
 
 Handle = Callable[[Any, Unit], Awaitable[object]]
@@ -255,7 +255,7 @@ class Inbox:
             _log.info("message_handled", message_type=envelope.type, subject=envelope.subject)
         finally:
             took_s = monotonic() - began_s
-            HANDLE_DURATION.labels(self.consumer, type_label(envelope.type)).observe(took_s)
+            child(HANDLE_DURATION, self.consumer, type_label(envelope.type)).observe(took_s)
         return None
 
     async def _handle_together(self, messages: Sequence[_Message]) -> None:
@@ -332,10 +332,10 @@ class Inbox:
     def _count(self, envelope: Envelope, outcome: str) -> None:
         """What came of one try."""
         message_type = type_label(envelope.type)
-        HANDLED.labels(self.consumer, message_type, outcome).inc()
+        child(HANDLED, self.consumer, message_type, outcome).inc()
         if outcome == "done":
             age_s = (self._store.clock.now() - envelope.time).total_seconds()
-            MESSAGE_AGE.labels(self.consumer, message_type).observe(max(0.0, age_s))
+            child(MESSAGE_AGE, self.consumer, message_type).observe(max(0.0, age_s))
 
     def _schedule(self, error: Exception, *, attempts: int) -> tuple[str, datetime | None]:
         """The state after so many failed attempts, and when it is due again."""

@@ -3,13 +3,15 @@
 The redactor runs last, over everything that any module logs, the standard library's included.
 """
 
+import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any, TextIO
 
+import orjson
 import structlog
 
 REDACTED = "[redacted]"
@@ -79,6 +81,36 @@ def _clean(text: str) -> str:
     return _NAMED_SECRETS.sub(lambda found: f"{found[1] or found[2]}{REDACTED}", text)
 
 
+class _Lines(structlog.stdlib.ProcessorFormatter):
+    """A record as one line of JSON."""
+
+    def __init__(self, of_others: Sequence[structlog.types.Processor]) -> None:
+        """`of_others` makes of the standard library's records what structlog's are already."""
+        super().__init__(
+            foreign_pre_chain=of_others,
+            processors=[self.remove_processors_meta, redact, _TIMESTAMP, _JSON],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Structlog's records are rendered as they are: the general way copies each, twice."""
+        if not isinstance(record.msg, dict):
+            return super().format(record)
+        event = _TIMESTAMP(None, "", redact(None, "", record.msg))
+        return str(_JSON(None, "", event))
+
+
+def _dumped(event: object, **_: object) -> str:
+    """By orjson, but for what it refuses: half of a surrogate pair."""
+    try:
+        return orjson.dumps(event).decode()
+    except TypeError:
+        return json.dumps(event)
+
+
+_TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+_JSON = structlog.processors.JSONRenderer(_dumped)
+
+
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send structlog's and the standard library's logs to `stream` (stdout) as JSON lines."""
     shared: list[structlog.types.Processor] = [
@@ -89,22 +121,12 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=logging.getLogger,
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream if stream is not None else sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                redact,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    handler.setFormatter(_Lines(shared))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

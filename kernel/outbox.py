@@ -20,7 +20,7 @@ from contracts.envelope import Envelope
 from kernel.bus import Bus
 from kernel.event_store import OUTBOX_LEASE, EventStore
 from kernel.telemetry import tracing
-from kernel.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, type_label
+from kernel.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, child, type_label
 from kernel.unit import Recorded
 
 IN_FLIGHT_MAX = 100
@@ -132,10 +132,10 @@ class Publisher:
             else:
                 self._confirm(stream_id, envelope)
                 self._count(envelope, "confirmed")
-            PUBLISH_DURATION.labels(self._store.schema).observe(monotonic() - began_s)
+            child(PUBLISH_DURATION, self._store.schema).observe(monotonic() - began_s)
 
     def _count(self, envelope: Envelope, outcome: str) -> None:
-        PUBLISHED.labels(self._store.schema, type_label(envelope.type), outcome).inc()
+        child(PUBLISHED, self._store.schema, type_label(envelope.type), outcome).inc()
 
     def _confirm(self, stream_id: str, envelope: Envelope) -> None:
         self._attempts.pop(stream_id, None)

@@ -7,9 +7,9 @@ Nothing is repaired in place: a new link declares everything anew, so there is o
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aio_pika
 import structlog
@@ -17,6 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
+from kernel.bus.channels import Hearing, Speaking, Take
 from kernel.bus.topology import Topology
 
 HEARTBEAT_S: Final = 5
@@ -25,9 +26,6 @@ CONNECT_TIMEOUT_S: Final = 5.0
 LOSSY_TIMEOUT_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
-
-Take = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
-"""Gets each message as it comes; must not wait: its task is cancelled with the channel."""
 
 
 @asynccontextmanager
@@ -60,10 +58,11 @@ class Link:
         self._hearing = hearing
         self._topology = topology
         self._consuming: list[tuple[Channel, str]] = []
+        self._speaks: list[Speaking] = []
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         for connection in (speaking, hearing):
             connection.close_callbacks.add(lambda _, error: self._lose("connection", error))
-        self.publishing: Channel
+        self.publishing: Speaking
         self.broadcasting: Channel
 
     @classmethod
@@ -82,27 +81,26 @@ class Link:
             await declaring.initialize()
             await topology.declare(declaring)
             await declaring.close()
-            link.publishing = await link._channel(speaking, publisher_confirms=True)
+            link.publishing = Speaking(await link._channel(speaking, publisher_confirms=True))
+            link._speaks.append(link.publishing)
             link.broadcasting = await link._channel(speaking, publisher_confirms=False)
         except BaseException:
             await link.close()
             raise
         return link
 
-    async def consume(self, queue: str, prefetch: int, take: Callable[[Channel], Take]) -> None:
+    async def consume(self, queue: str, prefetch: int, take: Take) -> None:
         """Have the messages of `queue` taken, at most `prefetch` at once without their ack."""
         channel = await self._channel(self._hearing, publisher_confirms=False)
-        await self._begin(channel, queue, prefetch, take(channel))
+        await self._begin(channel, queue, prefetch, take)
 
-    async def listen(
-        self, types: Collection[str], prefetch: int, take: Callable[[Channel], Take]
-    ) -> None:
+    async def listen(self, types: Collection[str], prefetch: int, take: Take) -> None:
         """The same for a queue of this link alone, which hears events of `types`."""
         channel = self._hearing.channel(publisher_confirms=False)
         await channel.initialize()
         queue = await self._topology.declare_listener(channel, types)
         underlay = await self._watched(channel)
-        await self._begin(underlay, queue, prefetch, take(underlay))
+        await self._begin(underlay, queue, prefetch, take)
 
     async def lost(self) -> str:
         """Wait until it is; what was lost, in words."""
@@ -128,7 +126,8 @@ class Link:
     async def _begin(self, channel: Channel, queue: str, prefetch: int, take: Take) -> None:
         await channel.basic_qos(prefetch_count=prefetch)
         channel.on_consumer_cancel_callbacks.add(lambda _: self._lose(f"queue {queue}", None))
-        answer = await channel.basic_consume(queue, take)
+        Hearing(channel, take)
+        answer = await channel.basic_consume(queue, _not_here)
         self._consuming.append((channel, str(answer.consumer_tag)))
 
     async def _channel(
@@ -150,6 +149,12 @@ class Link:
     def _lose(self, what: str, error: BaseException | None) -> None:
         if not self._lost.done():
             self._lost.set_result(f"{what}: {type(error).__name__}" if error else what)
+            for speaking in self._speaks:
+                speaking.lose()
+
+
+async def _not_here(_: DeliveredMessage) -> None:
+    raise AssertionError("messages are taken before aiormq sees them")
 
 
 async def _connected(url: str, name: str) -> AbstractConnection:

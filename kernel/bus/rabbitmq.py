@@ -6,18 +6,14 @@ waits, within its publisher's time-out; what was delivered meanwhile comes again
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from functools import partial
 from typing import Any, Final
 
 import structlog
 from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
-from pamqp.commands import Basic
 
 from contracts.envelope import Envelope, PublicEvent
 from kernel.bus.amqp import (
-    PERSISTENT,
     TRANSIENT,
     body_of,
     envelope_of,
@@ -25,7 +21,8 @@ from kernel.bus.amqp import (
     sender_of,
     unreadable,
 )
-from kernel.bus.link import Link, Take, lossy, we_are_cancelled
+from kernel.bus.channels import Hearing, Take
+from kernel.bus.link import Link, lossy, we_are_cancelled
 from kernel.bus.listeners import HEAR_TIMEOUT_S, Listeners
 from kernel.bus.port import Hear, Missed, Receive, Unroutable
 from kernel.bus.topology import Topology
@@ -100,22 +97,13 @@ class RabbitMQBus:
         """
         route = self._topology.route(envelope.type)
         async with self._slots:
-            link = await self._present_link()
+            link = self._link or await self._present_link()
             try:
-                answer = await link.publishing.basic_publish(
-                    body_of(envelope),
-                    exchange=route.exchange,
-                    routing_key=route.routing_key,
-                    properties=properties_of(envelope, delivery_mode=PERSISTENT),
-                    mandatory=route.mandatory,
-                    wait=False,
-                )
+                await link.publishing.publish(envelope, route)
             except PublishError as error:
                 raise Unroutable(f"{envelope.type} was returned by the broker") from error
             except DeliveryError as error:
                 raise NotConfirmed(envelope.type) from error
-        if not isinstance(answer, Basic.Ack):
-            raise NotConfirmed(f"{envelope.type}: {type(answer).__name__}")
 
     async def broadcast(self, envelope: Envelope) -> None:
         """This process hears it at once, the others by way of the broker, if it is there."""
@@ -207,16 +195,16 @@ class RabbitMQBus:
         link = await Link.open(self._url, self._topology, self._name)
         try:
             if self._listeners.types:
-                await link.listen(self._listeners.types, PREFETCH_BROADCASTS, self._hear_from)
+                await link.listen(self._listeners.types, PREFETCH_BROADCASTS, self._hear_now)
             if not self._quiet:
                 for consumer, (receive, keep_crashed) in self._consumers.items():
                     inbox, crashed = (
                         self._topology.inbox(consumer),
                         self._topology.crashed(consumer),
                     )
-                    await link.consume(inbox, PREFETCH, partial(self._take_from, link, receive))
+                    await link.consume(inbox, PREFETCH, self._take_from(link, receive))
                     await link.consume(
-                        crashed, PREFETCH_CRASHED, partial(self._take_from, link, keep_crashed)
+                        crashed, PREFETCH_CRASHED, self._take_from(link, keep_crashed)
                     )
         except BaseException:
             await link.close()
@@ -238,17 +226,11 @@ class RabbitMQBus:
         if not self._stopped:
             self._linked.clear()
 
-    def _take_from(self, link: Link, receive: Receive, channel: Channel) -> Take:
-        async def take(message: DeliveredMessage) -> None:
-            self._spawn(self._take(link, receive, channel, message))
+    def _take_from(self, link: Link, receive: Receive) -> Take:
+        return lambda hearing, message: self._spawn(self._take(link, receive, hearing, message))
 
-        return take
-
-    def _hear_from(self, channel: Channel) -> Take:
-        async def hear(message: DeliveredMessage) -> None:
-            self._spawn(self._hear(channel, message))
-
-        return hear
+    def _hear_now(self, hearing: Hearing, message: DeliveredMessage) -> None:
+        self._spawn(self._hear(hearing, message))
 
     def _spawn(self, taking: Coroutine[Any, Any, None]) -> None:
         """In a task of our own: those of a channel are cancelled with it, in mid-commit."""
@@ -260,7 +242,7 @@ class RabbitMQBus:
         self,
         link: Link,
         receive: Receive,
-        channel: Channel,
+        hearing: Hearing,
         message: DeliveredMessage,
     ) -> None:
         """Record the message, then acknowledge it.
@@ -286,10 +268,10 @@ class RabbitMQBus:
                 return
             await asyncio.sleep(delay_s)
             delay_s = min(RECEIVE_AGAIN_MAX_S, delay_s * 2)
-        await _acknowledge(channel, message)
+        await _acknowledge(hearing, message)
 
-    async def _hear(self, channel: Channel, message: DeliveredMessage) -> None:
-        await _acknowledge(channel, message)
+    async def _hear(self, hearing: Hearing, message: DeliveredMessage) -> None:
+        await _acknowledge(hearing, message)
         if sender_of(message) == self._sender:
             return
         try:
@@ -300,12 +282,9 @@ class RabbitMQBus:
         await self._listeners.tell(envelope)
 
 
-async def _acknowledge(channel: Channel, message: DeliveredMessage) -> None:
-    """On a channel that was lost meanwhile there is nothing to say: the message comes again."""
-    tag = message.delivery_tag
-    assert tag is not None, "a delivered message has a tag"
-    async with lossy("ack_lost"):
-        await channel.basic_ack(tag, wait=False)
+async def _acknowledge(hearing: Hearing, message: DeliveredMessage) -> None:
+    """Between the record and the ack: where the campaign's processes die."""
+    hearing.acknowledge(message)
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:

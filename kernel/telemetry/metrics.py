@@ -7,7 +7,8 @@ https://prometheus.io/docs/practices/naming/; no label holds an id of a user, ke
 or anything else that a client may choose.
 """
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +21,10 @@ from prometheus_client import (
 
 from contracts.events import EVENTS
 
+M = TypeVar("M", Counter, Histogram)
+
 UNKNOWN: Final = "unknown"
+CHILDREN_MAX: Final = 1_024
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, read by nobody
 REGISTRY: Final = CollectorRegistry()
@@ -114,6 +118,12 @@ POOL_WAIT: Final = Histogram(
     buckets=_FAST_S,
     registry=REGISTRY,
 )
+
+
+@lru_cache(maxsize=CHILDREN_MAX)
+def child(metric: M, *labels: str) -> M:
+    """`metric.labels(...)`, which takes a lock and makes texts of its labels each time."""
+    return metric.labels(*labels)
 
 
 def type_label(message_type: str) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
 
 from contracts.envelope import Envelope
 from kernel.bus import rabbitmq
 from kernel.bus.amqp import PERSISTENT
+from kernel.bus.channels import Hearing
 from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.unit import Unit
@@ -83,10 +83,10 @@ def install(armed: Armed) -> None:
 def _before_acks(armed: Armed) -> None:
     acknowledge = rabbitmq._acknowledge
 
-    async def dying(channel: Channel, message: DeliveredMessage) -> None:
+    async def dying(hearing: Hearing, message: DeliveredMessage) -> None:
         if message.header.properties.delivery_mode == PERSISTENT:
             armed.reach(AFTER_COMMIT)
-        await acknowledge(channel, message)
+        await acknowledge(hearing, message)
 
     _put(rabbitmq, "_acknowledge", dying)
 

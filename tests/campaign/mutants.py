@@ -46,8 +46,8 @@ def inbox_off() -> None:
 def ack_before_commit() -> None:
     """A message is acknowledged when it comes, and handled once."""
 
-    async def hasty(_bus: Any, _link: Any, receive: Any, channel: Any, message: Any) -> None:
-        await rabbitmq._acknowledge(channel, message)
+    async def hasty(_bus: Any, _link: Any, receive: Any, hearing: Any, message: Any) -> None:
+        await rabbitmq._acknowledge(hearing, message)
         await receive(envelope_of(message))
 
     _put(rabbitmq.RabbitMQBus, "_take", hasty)
