@@ -1,9 +1,11 @@
 """python -m bench.ledger: credits as it runs, from `TaskCreated` off RabbitMQ to `CreditsReserved`
-confirmed; beside a hold written by two bare SQL statements, which no broker sees.
+confirmed; the same decided and committed in process, with no broker; and a hold written by two bare
+SQL statements.
 """
 
 import asyncio
 import random
+import resource
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,10 +29,12 @@ from bench.repetitions import SEED, Case, Figures, Medians, Row, ratio, repeated
 from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
 from contracts.envelope import Envelope
 from kernel.bus import RabbitMQBus
-from kernel.bus.rabbitmq import IN_FLIGHT_MAX
-from kernel.clock import new_id
+from kernel.bus.rabbitmq import IN_FLIGHT_MAX, PREFETCH
+from kernel.clock import SystemClock, new_id
 from kernel.event_store import EventStore
+from kernel.inbox import Inbox
 from kernel.migrations import migrate
+from kernel.projections import ensure
 from kernel.secrets import Secrets
 from kernel.service import Ground, Platform
 from kernel.sql import Database
@@ -44,6 +48,9 @@ from services.credits.domain import (
     PlanTerms,
     open_account,
 )
+from services.credits.inbox import subscriptions
+from services.credits.outbox import announce
+from services.credits.read_model import READ_MODEL, project
 from services.credits.settings import CreditsSettings
 
 HOLDS: Final = 10_000
@@ -63,21 +70,33 @@ async def measure() -> dict[str, Any]:
             Case("spread_accounts", lambda: _backlog(drawn_accounts(HOLDS))),
             Case("hot_account", lambda: _backlog([account(0)] * HOLDS)),
             Case("spread_accounts_at_rate", _at_rate),
+            Case("in_process_spread_accounts", lambda: _in_process(drawn_accounts(HOLDS))),
+            Case("in_process_hot_account", lambda: _in_process([account(0)] * HOLDS)),
             Case("bare_sql_spread_accounts", lambda: _bare(ACCOUNTS)),
             Case("bare_sql_hot_account", lambda: _bare(1)),
         ]
     )
+    peak_rss_mb = _peak_rss_mb()
     return {
         "rate_per_s": RATE_PER_S,
         "servers": await facts(),
         **result,
-        "table": _table(result["cases"]),
+        "peak_rss_mb": peak_rss_mb,
+        "table": _table(result["cases"], peak_rss_mb),
     }
 
 
-def _table(cases: Medians) -> list[Row]:
+def _peak_rss_mb() -> float:
+    """Of this process since it began; Linux counts it in KiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 / 1e6, 1)
+
+
+def _table(cases: Medians, peak_rss_mb: float) -> list[Row]:
     def rate_of(case: str) -> str:
         return f"{cases[case]['per_s']['median']:,.0f}/s"
+
+    def with_cost(case: str) -> str:
+        return f"{rate_of(case)}, {cases[case]['client_cpu_us']['median']:,.0f} us each"
 
     late = cases["spread_accounts_at_rate"]
     return [
@@ -85,7 +104,7 @@ def _table(cases: Medians) -> list[Row]:
             "ledger: reservations, spread accounts",
             f"{ratio(cases, 'per_s', 'spread_accounts', 'bare_sql_spread_accounts')}"
             " of two bare statements",
-            f"{rate_of('spread_accounts')} (bare {rate_of('bare_sql_spread_accounts')})",
+            f"{with_cost('spread_accounts')} (bare {rate_of('bare_sql_spread_accounts')})",
             "1,500/s",
         ),
         Row(
@@ -98,9 +117,24 @@ def _table(cases: Medians) -> list[Row]:
             "ledger: one hot account",
             f"{ratio(cases, 'per_s', 'hot_account', 'bare_sql_hot_account')}x"
             " a row lock for each hold",
-            f"{rate_of('hot_account')} (bare {rate_of('bare_sql_hot_account')})",
+            f"{with_cost('hot_account')} (bare {rate_of('bare_sql_hot_account')})",
             "4,000/s",
         ),
+        Row(
+            "ledger in process, without a broker: spread accounts",
+            f"{ratio(cases, 'per_s', 'in_process_spread_accounts', 'bare_sql_spread_accounts')}"
+            " of two bare statements",
+            with_cost("in_process_spread_accounts"),
+            "-",
+        ),
+        Row(
+            "the same, one hot account",
+            f"{ratio(cases, 'per_s', 'in_process_hot_account', 'bare_sql_hot_account')}x"
+            " a row lock for each hold",
+            with_cost("in_process_hot_account"),
+            "-",
+        ),
+        Row("memory of the process that does all this, at its peak", "-", f"{peak_rss_mb} MB", "-"),
     ]
 
 
@@ -161,6 +195,31 @@ async def _at_rate() -> Figures:
                     feeding.kill()
                 await feeding.wait()
         return latency_ms(bus.late_s[RATE_PER_S:])
+
+
+async def _in_process(accounts: Sequence[UUID]) -> Figures:
+    """Inbox, lanes, decision, commit: what is left of `_backlog` without a broker on either side.
+    As many are at hand at once as the broker would have delivered."""
+    messages = [task_created(one) for one in accounts]
+    async with _database() as database:
+        async with database.connection() as connection:
+            await ensure(connection, READ_MODEL)
+        store = EventStore(
+            database,
+            app.SCHEMA,
+            app.AGGREGATES,
+            clock=SystemClock(),
+            announce=announce,
+            project=project,
+        )
+        inbox = Inbox(app.SCHEMA, store, subscriptions({}))
+        await inbox.maintain()
+        await _open_accounts(store)
+        began_s, began_cpu_s = perf_counter(), process_time()
+        await so_many_at_once(
+            lambda nth: inbox.receive(messages[nth]), at_once=PREFETCH, count=len(messages)
+        )
+        return rate(len(messages), perf_counter() - began_s, process_time() - began_cpu_s)
 
 
 @asynccontextmanager
