@@ -22,7 +22,7 @@ from contracts.envelope import Envelope, PublicEvent
 from kernel.context import Origin, caused_by, current_origin, origin_of_message
 from kernel.errors import Deferred, Error, NotFound, Unavailable
 from kernel.event_store import AlreadyHandled, EventStore, Heard
-from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions, first_id_of
+from kernel.inbox_partitions import KEPT_DAYS, ensure_partitions
 from kernel.lanes import BATCH_MAX, Lanes
 from kernel.messages import Aggregate
 from kernel.sql import DATABASE_AWAY
@@ -42,6 +42,7 @@ POLL_EVERY_S = 1.0
 ERROR_LENGTH_MAX = 500
 MAINTAIN_EVERY_S = 3_600.0
 LAST_TRY_AFTER = timedelta(seconds=60)
+KEPT_MS = KEPT_DAYS * 24 * 3_600 * 1_000
 CRASHED = "its consumers died of it"
 
 _log = structlog.get_logger(__name__)
@@ -348,8 +349,8 @@ class Inbox:
 
     def _is_too_old(self, message_id: UUID) -> bool:
         """Whether its row may have been dropped already, so that a repeat can't be told."""
-        oldest = self._store.clock.now() - timedelta(days=KEPT_DAYS)
-        return message_id < first_id_of(oldest)
+        oldest_ms = self._store.clock.now().timestamp() * 1_000 - KEPT_MS
+        return message_id.int >> 80 < int(oldest_ms)
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -41,8 +41,9 @@ _NAMED_SECRETS = re.compile(
     """
 )
 
-_MAY_HOLD_SECRETS = re.compile(r"[=:]|_live_|\bmfa_|\brt_|\beyJ|\bsk-|(?i:bearer|basic)")
-"""What each of the above needs in a text: looking for it first is a tenth of their cost."""
+_MAY_HOLD_SECRETS = re.compile(r"=|:|_live_|mfa_|rt_|eyJ|sk-|b(?i:earer|asic)|B(?i:earer|asic)")
+"""What each of the above needs in a text: looking for it first is a tenth of their cost, as long as
+each way begins with a plain character, so that `re` skips to the next of those."""
 NAMES_MAX = 1_024
 
 
