@@ -28,15 +28,14 @@ from bench.peer import ROOT
 from bench.repetitions import SEED, Case, Figures, Medians, Row, ratio, repeated, run
 from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
 from contracts.envelope import Envelope
-from kernel.bus import RabbitMQBus
+from kernel.bus import Bus, MemoryBus, RabbitMQBus
 from kernel.bus.rabbitmq import IN_FLIGHT_MAX, PREFETCH
-from kernel.clock import SystemClock, new_id
+from kernel.clock import new_id
 from kernel.event_store import EventStore
-from kernel.inbox import Inbox
 from kernel.migrations import migrate
 from kernel.projections import ensure
 from kernel.secrets import Secrets
-from kernel.service import Ground, Platform
+from kernel.service import Ground, Platform, Service
 from kernel.sql import Database
 from kernel.unit import Unit
 from services.credits import app
@@ -48,9 +47,7 @@ from services.credits.domain import (
     PlanTerms,
     open_account,
 )
-from services.credits.inbox import subscriptions
-from services.credits.outbox import announce
-from services.credits.read_model import READ_MODEL, project
+from services.credits.read_model import READ_MODEL
 from services.credits.settings import CreditsSettings
 
 HOLDS: Final = 10_000
@@ -198,21 +195,16 @@ async def _at_rate() -> Figures:
 
 
 async def _in_process(accounts: Sequence[UUID]) -> Figures:
-    """Inbox, lanes, decision, commit: what is left of `_backlog` without a broker on either side.
-    As many are at hand at once as the broker would have delivered."""
+    """Inbox, lanes, decision, commit: what is left of `_backlog` without a broker on either side;
+    what is announced stays in the outbox. As many are at hand at once as the broker delivers."""
     messages = [task_created(one) for one in accounts]
     async with _database() as database:
         async with database.connection() as connection:
             await ensure(connection, READ_MODEL)
-        store = EventStore(
-            database,
-            app.SCHEMA,
-            app.AGGREGATES,
-            clock=SystemClock(),
-            announce=announce,
-            project=project,
-        )
-        inbox = Inbox(app.SCHEMA, store, subscriptions({}))
+        service = _composed(database, MemoryBus())
+        inbox, store = service.inbox, service.store
+        assert inbox is not None
+        assert store is not None
         await inbox.maintain()
         await _open_accounts(store)
         began_s, began_cpu_s = perf_counter(), process_time()
@@ -237,9 +229,7 @@ async def _database() -> AsyncIterator[Database]:
 @asynccontextmanager
 async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
     """The service as its process composes it, without its HTTP."""
-    secrets = Secrets((_SECRET,), _SECRET, _SECRET)
-    platform = Platform.on(Ground.of(secrets, bus, "http://smartspec.test"), database)
-    service = app.create_service(CreditsSettings(), platform)
+    service = _composed(database, bus)
     assert service.store is not None
     await service.start(bus, _failed)
     try:
@@ -251,6 +241,12 @@ async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
         await service.flush()
         await bus.stop()
         await service.stop()
+
+
+def _composed(database: Database, bus: Bus) -> Service:
+    secrets = Secrets((_SECRET,), _SECRET, _SECRET)
+    platform = Platform.on(Ground.of(secrets, bus, "http://smartspec.test"), database)
+    return app.create_service(CreditsSettings(), platform)
 
 
 async def _open_accounts(store: EventStore) -> None:
