@@ -100,12 +100,13 @@ class _Lines(structlog.stdlib.ProcessorFormatter):
         return str(_JSON(None, "", event))
 
 
-def _dumped(event: object, **_: object) -> str:
-    """By orjson, but for what it refuses: half of a surrogate pair."""
+def _dumped(event: object, **how: Any) -> str:
+    """By orjson, but for what it refuses: half of a surrogate pair, or a value without a form in
+    JSON, which is shown by `how`'s default."""
     try:
         return orjson.dumps(event).decode()
     except TypeError:
-        return json.dumps(event)
+        return json.dumps(event, **how)
 
 
 _TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
