@@ -23,7 +23,7 @@ from sqlalchemy import (
 from kernel.puts import Put
 from kernel.sql import Connection, Database
 from kernel.unit import Recorded
-from services.credits.domain import Entry, transfer_of
+from services.credits.domain import Entry, TransferKind, transfer_of
 from services.credits.read_model.balances import Balance
 from services.credits.read_model.tables import TABLES
 
@@ -117,6 +117,32 @@ async def history(
     return [_transaction(row) for row in rows]
 
 
+def with_changes(entries: Sequence[Transaction]) -> list[tuple[Transaction, int]]:
+    """Each entry, newest first and without gaps, with what it changed what is available by. The
+    last one's is right if it is the account's first: ask for one more than is shown."""
+    before = [entry.after.available_units for entry in entries[1:]]
+    return [
+        (entry, entry.after.available_units - units)
+        for entry, units in zip(entries, (*before, 0), strict=False)
+    ]
+
+
+async def entry_made_with(
+    database: Database,
+    account_id: UUID,
+    event: tuple[str, int],
+    words: tuple[TransferKind, int, str],
+) -> Transaction:
+    """The account's entry that was recorded with `event` (a stream and a version): the last one of
+    that moment with that kind, amount and reason."""
+    async with database.connection() as connection:
+        at = await connection.fetchval(_RECORDED_AT, *event)
+        version = await version_as_of(connection, account_id, at)
+        row = await connection.fetchrow(_ENTRY_MADE_AT, account_id, version, at, *words)
+    assert row is not None, "a posting is recorded with its entry"
+    return _transaction(row)
+
+
 async def entries_of_task(
     database: Database, account_id: UUID, task_id: UUID
 ) -> Sequence[Transaction]:
@@ -125,6 +151,13 @@ async def entries_of_task(
     return [_transaction(row) for row in rows]
 
 
+_RECORDED_AT: Final = """
+    SELECT recorded_at FROM credits.events WHERE stream_id = $1 AND version = $2"""
+_ENTRY_MADE_AT: Final = """
+    SELECT * FROM credits_read.credit_transactions
+    WHERE account_id = $1 AND account_version <= $2
+        AND created_at = $3 AND kind = $4 AND amount_units = $5 AND reason = $6
+    ORDER BY account_version DESC LIMIT 1"""
 _VERSION_AS_OF: Final = """
     WITH RECURSIVE search(low, high) AS (
         SELECT 0, coalesce(max(account_version), 0) FROM credits_read.credit_transactions
