@@ -42,7 +42,7 @@ _RFC_3339 = re.compile(
 
 class _ExactRequest(Request):
     async def json(self) -> Any:
-        return json.loads(await self.body(), parse_float=_exact)
+        return json.loads(await self.body(), parse_float=exact_number)
 
 
 class ExactRoute(APIRoute):
@@ -57,7 +57,7 @@ class ExactRoute(APIRoute):
         return handle_exactly
 
 
-def _exact(text: str) -> Decimal | float:
+def exact_number(text: str) -> Decimal | float:
     try:
         return Decimal(text)
     except InvalidOperation:  # an exponent beyond any amount: what becomes of it is refused
@@ -76,10 +76,16 @@ def _amount(value: object) -> Decimal:
         raise ValueError("must be more than 0")
     if amount > AMOUNT_MAX:
         raise ValueError(f"must be at most {AMOUNT_MAX}")
-    places = -int(amount.normalize().as_tuple().exponent)
-    if places > PLACES:
+    if _places(amount) > PLACES:
         raise ValueError(f"must have at most {PLACES} decimal places")
     return amount
+
+
+def _places(amount: Decimal) -> int:
+    """Behind the point, without zeros at the end. Arithmetic would round to 28 digits first."""
+    _, digits, exponent = amount.as_tuple()
+    significant = "".join(map(str, digits)).rstrip("0")
+    return -int(exponent) - (len(digits) - len(significant))
 
 
 def _moment(text: object) -> datetime:

@@ -52,8 +52,8 @@ class Ended(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`accepts` and `answers` are the surface's own bodies, and `query` the names that are passed on,
-    for the OpenAPI document; `timeout_s` is for all that it asks."""
+    """`accepts`, `answers` and `query` (names that are passed on) are for the OpenAPI document;
+    `timeout_s` is for all that it asks."""
 
     run: Callable[[Asked, Native], Awaitable[Said]]
     status: int
