@@ -1,5 +1,6 @@
 """What admins post by hand, over HTTP."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -177,11 +178,23 @@ async def test_the_largest_amount_arrives_exactly(credits_service: Credits, acco
     )
     answer = await credits_service.call("POST", PATH, ADMIN, content=content)
     assert answer.status_code == 201, answer.text
-    balance = await credits_service.balance(account)
-    assert balance.total_units == 9_999_999_999_999_997
+    assert '"amount":999999999989.9997,' in answer.text
+    assert '"total_credits":999999999999.9997,' in answer.text
+    for path in ("", "/history"):
+        shown = (await credits_service.get(path, account)).text
+        assert '"total_credits":999999999999.9997,' in shown
     refused = await send(credits_service, grant(account, amount=1))
     assert (refused.status_code, refused.json()["error"]) == (409, "balance_too_large")
     assert refused.json()["details"] == {"required": 1.0, "available": 0.0003}
+
+
+async def test_the_same_posting_at_once_is_made_once(
+    credits_service: Credits, account: UUID
+) -> None:
+    body = grant(account, grant_id="once")
+    answers = await asyncio.gather(*(post(credits_service, body) for _ in range(5)))
+    assert sorted(answer["repeated"] for answer in answers) == [False, True, True, True, True]
+    assert await entries(credits_service, account) == 2
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from kernel.money import to_units
+from services.credits.api.exact_json import exact_credits, exact_number
 from services.credits.api.statement import decimals, harmless
-from services.credits.api.words import Amount, Moment, exact_number
+from services.credits.api.words import Amount, Moment
 
 AMOUNT: TypeAdapter[Decimal] = TypeAdapter(Amount)
 MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
@@ -76,6 +77,7 @@ def test_shows_units_with_four_places(units: int) -> None:
     shown = decimals(units)
     assert to_units(Decimal(shown)) == units
     assert len(shown.partition(".")[2]) == 4
+    assert f"{exact_credits(units):f}" == shown
 
 
 @given(st.text(max_size=20))

@@ -1,5 +1,6 @@
 """Redeem codes over HTTP: issued once, brought once, and kept as a hash alone."""
 
+import asyncio
 import re
 from datetime import timedelta
 from typing import Any
@@ -72,6 +73,18 @@ async def test_a_code_is_the_same_however_it_is_typed(
     (code,) = (await issue(credits_service, {"amount": 1}))["codes"]
     answer = await redeem(credits_service, person(account), f" {typed(code)} ")
     assert answer.status_code == 200, answer.text
+
+
+async def test_of_many_who_bring_a_code_at_once_one_gets_it(credits_service: Credits) -> None:
+    accounts = [new_id() for _ in range(5)]
+    await credits_service.hear(*(registered(account) for account in accounts))
+    (code,) = (await issue(credits_service, {"amount": 1}))["codes"]
+    answers = await asyncio.gather(
+        *(redeem(credits_service, person(account), code) for account in accounts)
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
+    totals = [(await credits_service.balance(account)).total_units for account in accounts]
+    assert sorted(totals) == [100_000] * 4 + [110_000]
 
 
 async def test_what_looks_like_a_digit_is_read_as_one(

@@ -75,6 +75,7 @@ def test_what_is_given_and_used_is_shown_alike_everywhere(
 
     statement = user.client.get(f"{V2}/credits/history.csv").raise_for_status()
     assert statement.headers["content-type"].startswith("text/csv")
+    assert statement.headers["content-disposition"].startswith("attachment")
     rows = list(csv.DictReader(io.StringIO(statement.text, newline="")))
     assert [row["id"] for row in rows] == [entry["id"] for entry in reversed(history)]
     assert (rows[-2]["amount"], rows[-2]["reason"]) == ("2.0001", "'=welcome")

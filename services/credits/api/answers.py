@@ -1,6 +1,5 @@
 """What credits tells clients: balances and ledger entries, in exact credits."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -8,20 +7,19 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from kernel.identifiers import shown
-from kernel.money import to_credits
 from services.credits import read_model
+from services.credits.api.exact_json import Credits, exact_credits
 
-REPLAYED: Final[Mapping[str, str]] = {"Idempotency-Replayed": "true"}
 OWN_ACCOUNT: Final = "account"
 
 
 class BalanceBody(BaseModel):
     """Credits, exact to 4 places."""
 
-    total_credits: float
-    used_credits: float
-    reserved_credits: float
-    available_credits: float
+    total_credits: Credits
+    used_credits: Credits
+    reserved_credits: Credits
+    available_credits: Credits
 
 
 class TransactionBody(BaseModel):
@@ -31,8 +29,8 @@ class TransactionBody(BaseModel):
 
     id: str
     kind: str
-    amount: float
-    change: float
+    amount: Credits
+    change: Credits
     debit_account: str
     credit_account: str
     task_id: str | None
@@ -44,10 +42,10 @@ class TransactionBody(BaseModel):
 
 def balance_body(balance: read_model.Balance) -> BalanceBody:
     return BalanceBody(
-        total_credits=to_credits(balance.total_units),
-        used_credits=to_credits(balance.used_units),
-        reserved_credits=to_credits(balance.reserved_units),
-        available_credits=to_credits(balance.available_units),
+        total_credits=exact_credits(balance.total_units),
+        used_credits=exact_credits(balance.used_units),
+        reserved_credits=exact_credits(balance.reserved_units),
+        available_credits=exact_credits(balance.available_units),
     )
 
 
@@ -55,8 +53,8 @@ def transaction_body(entry: read_model.Transaction, change_units: int) -> Transa
     return TransactionBody(
         id=shown("entry", entry.entry_id),
         kind=entry.kind,
-        amount=to_credits(entry.amount_units),
-        change=to_credits(change_units),
+        amount=exact_credits(entry.amount_units),
+        change=exact_credits(change_units),
         debit_account=account_name(entry.debit_account),
         credit_account=account_name(entry.credit_account),
         task_id=shown_task(entry.task_id),

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from kernel.clock import Clock
 from kernel.errors import Invalid
 from kernel.http import Caller
-from kernel.money import to_credits
 from kernel.sql import Database
 from services.credits import read_model
 from services.credits.api.answers import (
@@ -19,6 +18,7 @@ from services.credits.api.answers import (
     balance_body,
     transaction_body,
 )
+from services.credits.api.exact_json import Credits, ExactResponse, exact_credits
 from services.credits.api.statement import MEDIA_TYPE, statement
 from services.credits.api.words import Moment
 
@@ -29,7 +29,7 @@ VERSION_DIGITS_MAX: Final = 10
 class EndingBody(BaseModel):
     """So much of what is available ends then, unless it is used before."""
 
-    amount: float
+    amount: Credits
     ends_at: datetime
 
 
@@ -55,25 +55,27 @@ class _CsvResponse(StreamingResponse):
 def balance_routes(database: Database, clock: Clock) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation/credits", tags=["credits"])
 
-    @router.get("")
-    async def get_credits(caller: Caller, as_of: AsOf = None) -> CreditsBody:
+    @router.get("", response_model=CreditsBody)
+    async def get_credits(caller: Caller, as_of: AsOf = None) -> ExactResponse:
         """The balance of the caller's account, and when what of it ends."""
         if as_of is None:
             balance, endings = await read_model.balance(database, caller.account_id, clock.now())
-            ending = [EndingBody(amount=to_credits(one.units), ends_at=one.at) for one in endings]
-            return CreditsBody(**balance_body(balance).model_dump(), ending=ending)
+            ending = [
+                EndingBody(amount=exact_credits(one.units), ends_at=one.at) for one in endings
+            ]
+            return _credits(balance, ending)
         before = await _before(database, caller, as_of, clock)
         last = await read_model.history(database, caller.account_id, before_version=before, limit=1)
         then = last[0].after if last else read_model.Balance()
-        return CreditsBody(**balance_body(then).model_dump(), ending=None)
+        return _credits(then, None)
 
-    @router.get("/history")
+    @router.get("/history", response_model=HistoryBody)
     async def get_history(
         caller: Caller,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         cursor: str | None = None,
         as_of: AsOf = None,
-    ) -> HistoryBody:
+    ) -> ExactResponse:
         """The ledger of the caller's account, newest first."""
         before = min(_version(cursor), await _before(database, caller, as_of, clock))
         entries = await read_model.history(
@@ -81,11 +83,12 @@ def balance_routes(database: Database, clock: Clock) -> APIRouter:
         )
         page = read_model.with_changes(entries)[:limit]
         more = len(entries) > limit
-        return HistoryBody(
+        body = HistoryBody(
             success=True,
             transactions=[transaction_body(entry, change) for entry, change in page],
             next_cursor=str(page[-1][0].account_version) if more else None,
         )
+        return ExactResponse(body)
 
     @router.get("/history.csv", response_class=_CsvResponse)
     async def get_statement(caller: Caller, as_of: AsOf = None) -> StreamingResponse:
@@ -100,6 +103,10 @@ def balance_routes(database: Database, clock: Clock) -> APIRouter:
         )
 
     return router
+
+
+def _credits(balance: read_model.Balance, ending: list[EndingBody] | None) -> ExactResponse:
+    return ExactResponse(CreditsBody(**balance_body(balance).model_dump(), ending=ending))
 
 
 async def _before(database: Database, caller: Caller, as_of: datetime | None, clock: Clock) -> int:

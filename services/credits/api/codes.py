@@ -7,11 +7,10 @@ needed.
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from kernel.clock import random_token
@@ -26,12 +25,20 @@ from kernel.http import (
     Resumed,
     idempotency_key,
 )
-from kernel.money import to_credits, to_units
+from kernel.money import to_units
 from kernel.unit import Unit
 from services.credits import read_model
 from services.credits.adapters.due_accounts import book
-from services.credits.api.answers import REPLAYED, BalanceBody, balance_body
-from services.credits.api.words import Amount, ExactRoute, Moment, Reason, StrictRequest, refuse
+from services.credits.api.answers import BalanceBody, balance_body
+from services.credits.api.exact_json import (
+    Credits,
+    ExactResponse,
+    ExactRoute,
+    exact_credits,
+    exact_text,
+    replayed,
+)
+from services.credits.api.words import Amount, Moment, Reason, StrictRequest, refuse
 from services.credits.domain import (
     ACCOUNT,
     CODE,
@@ -66,7 +73,7 @@ class RedeemAnswer(BaseModel):
     """`balance` is what the grant left; what is left of it ends at `ends_at`, if it does."""
 
     success: Literal[True] = True
-    amount: float
+    amount: Credits
     ends_at: datetime | None
     balance: BalanceBody
 
@@ -88,7 +95,7 @@ class IssueAnswer(BaseModel):
     success: Literal[True] = True
     codes: list[str] | None
     count: int
-    amount: float
+    amount: Credits
     expires_at: datetime | None
     grant_days: int | None
     note: str | None
@@ -101,12 +108,12 @@ class Codes:
 
     async def issue(
         self, caller: Identity, body: IssueRequest, attempt: Attempt | None
-    ) -> JSONResponse:
+    ) -> Response:
         match await self._idempotency.earlier(attempt):
             case Replay(status, answer):
-                return JSONResponse(answer, status, REPLAYED)
+                return replayed(status, answer)
             case Resumed():
-                return JSONResponse(_issued(body, None), 201, REPLAYED)
+                return replayed(201, exact_text(_issued(body, None)))
         if body.expires_at is not None and body.expires_at <= self._store.clock.now():
             raise refuse("expires_at", "is past.")
         codes = [new_code() for _ in range(body.count)]
@@ -128,18 +135,18 @@ class Codes:
                 await unit.decide_on(((CODE, stream_id),), lambda _, issued=issued: [issued])
 
         await self._store.transact(work)
-        await self._idempotency.answered(attempt, 201, _issued(body, None))
-        return JSONResponse(_issued(body, codes), 201)
+        await self._idempotency.answered(attempt, 201, exact_text(_issued(body, None)))
+        return ExactResponse(_issued(body, codes), 201)
 
     async def redeem(
         self, caller: Identity, body: RedeemRequest, attempt: Attempt | None
-    ) -> JSONResponse:
+    ) -> Response:
         match await self._idempotency.earlier(attempt):
             case Replay(status, answer):
-                return JSONResponse(answer, status, REPLAYED)
+                return replayed(status, answer)
             case Resumed(code_hash):
-                answer = await self._redeemed(code_hash, caller.account_id)
-                return JSONResponse(answer, 200, REPLAYED)
+                first = await self._redeemed(code_hash, caller.account_id)
+                return replayed(200, exact_text(first))
         code_hash = hash_of(body.code.get_secret_value())
 
         async def work(unit: Unit) -> None:
@@ -158,11 +165,11 @@ class Codes:
             book(unit, recorded)
 
         await self._store.transact(work)
-        answer = await self._redeemed(code_hash, caller.account_id)
-        await self._idempotency.answered(attempt, 200, answer)
-        return JSONResponse(answer, 200)
+        redeemed = await self._redeemed(code_hash, caller.account_id)
+        await self._idempotency.answered(attempt, 200, exact_text(redeemed))
+        return ExactResponse(redeemed)
 
-    async def _redeemed(self, code_hash: str, account_id: UUID) -> dict[str, Any]:
+    async def _redeemed(self, code_hash: str, account_id: UUID) -> RedeemAnswer:
         """The same each time: of the code's entry, not of what came after."""
         stream_id = CODE.stream_id(code_hash)
         code, version = await self._store.read(CODE, stream_id)
@@ -173,19 +180,18 @@ class Codes:
             (stream_id, version),
             (TransferKind.GRANT, code.issued.amount_units, "code"),
         )
-        answer = RedeemAnswer(
-            amount=to_credits(entry.amount_units),
+        return RedeemAnswer(
+            amount=exact_credits(entry.amount_units),
             ends_at=entry.expires_at,
             balance=balance_body(entry.after),
         )
-        return answer.model_dump(mode="json")
 
 
 def redeem_routes(codes: Codes) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation/credits", tags=["credits"])
 
     @router.post("/redeem", response_model=RedeemAnswer)
-    async def redeem_code(caller: Caller, request: Request, body: RedeemRequest) -> JSONResponse:
+    async def redeem_code(caller: Caller, request: Request, body: RedeemRequest) -> Response:
         """What the code is worth, once. 404 `code_not_found`; 409 `code_redeemed`,
         `code_expired`, `balance_too_large`, `too_many_grants`."""
         if caller.key_id is not None:
@@ -202,7 +208,7 @@ def code_routes(codes: Codes) -> APIRouter:
     router = APIRouter(prefix="/api/admin/credits", tags=["admin"], route_class=ExactRoute)
 
     @router.post("/codes", status_code=201, response_model=IssueAnswer)
-    async def issue_codes(caller: Caller, request: Request, body: IssueRequest) -> JSONResponse:
+    async def issue_codes(caller: Caller, request: Request, body: IssueRequest) -> Response:
         """New codes, shown this once."""
         caller.require_admin()
         attempt = await idempotency_key(request, str(caller.user_id))
@@ -235,13 +241,12 @@ def _grant_ends_at(code: Code, now: datetime) -> datetime | None:
     return now + timedelta(days=code.issued.grant_days)
 
 
-def _issued(body: IssueRequest, codes: list[str] | None) -> dict[str, Any]:
-    answer = IssueAnswer(
+def _issued(body: IssueRequest, codes: list[str] | None) -> IssueAnswer:
+    return IssueAnswer(
         codes=codes,
         count=body.count,
-        amount=to_credits(to_units(body.amount)),
+        amount=exact_credits(to_units(body.amount)),
         expires_at=body.expires_at,
         grant_days=body.grant_days,
         note=body.note,
     )
-    return answer.model_dump(mode="json")

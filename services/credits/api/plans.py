@@ -13,13 +13,14 @@ from pydantic import BaseModel, Field
 from kernel.event_store import EventStore
 from kernel.http import Caller, Identity
 from kernel.identifiers import parsed, shown
-from kernel.money import to_credits, to_units
+from kernel.money import to_units
 from kernel.unit import Unit
 from services.credits import read_model
 from services.credits.adapters.due_accounts import book
 from services.credits.api.answers import BalanceBody, balance_body
+from services.credits.api.exact_json import Credits, ExactResponse, ExactRoute, exact_credits
 from services.credits.api.postings import account_of, user_not_found
-from services.credits.api.words import Amount, ExactRoute, Name, StrictRequest
+from services.credits.api.words import Amount, Name, StrictRequest
 from services.credits.domain import (
     ACCOUNT,
     PLAN,
@@ -49,7 +50,7 @@ class PlanVersionBody(BaseModel):
 
     version: int
     name: str
-    monthly_credits: float
+    monthly_credits: Credits
     roll_over: bool
     offered: bool
     defined_at: datetime
@@ -88,16 +89,17 @@ class SubscriptionAnswer(BaseModel):
 def plan_routes(store: EventStore) -> APIRouter:
     router = APIRouter(prefix="/api/admin/credits/plans", tags=["admin"], route_class=ExactRoute)
 
-    @router.get("")
-    async def list_plans(caller: Caller) -> PlansAnswer:
+    @router.get("", response_model=PlansAnswer)
+    async def list_plans(caller: Caller) -> ExactResponse:
         """Every plan, with every version of it."""
         caller.require_admin()
-        return PlansAnswer(plans=_plan_bodies(await read_model.plans(store.database)))
+        plans = _plan_bodies(await read_model.plans(store.database))
+        return ExactResponse(PlansAnswer(plans=plans))
 
-    @router.put("/{plan_id}")
+    @router.put("/{plan_id}", response_model=PlanAnswer)
     async def define_plan(
         caller: Caller, plan_id: Annotated[str, Path(pattern=PLAN_ID)], body: PlanRequest
-    ) -> PlanAnswer:
+    ) -> ExactResponse:
         """A new plan, or new terms of one: they count from the next period on. The same terms
         again change nothing."""
         caller.require_admin()
@@ -105,7 +107,7 @@ def plan_routes(store: EventStore) -> APIRouter:
         command = DefinePlan(plan_id, terms, store.clock.now(), caller.user_id)
         await store.handle(PLANS, PLAN.stream_id(plan_id), command)
         versions = await read_model.plans(store.database, plan_id)
-        return PlanAnswer(plan=_plan_bodies(versions)[0])
+        return ExactResponse(PlanAnswer(plan=_plan_bodies(versions)[0]))
 
     return router
 
@@ -113,15 +115,15 @@ def plan_routes(store: EventStore) -> APIRouter:
 def subscription_routes(store: EventStore) -> APIRouter:
     router = APIRouter(prefix="/api/admin/users", tags=["admin"])
 
-    @router.put("/{user_id}/plan")
+    @router.put("/{user_id}/plan", response_model=SubscriptionAnswer)
     async def put_users_plan(
         caller: Caller, user_id: str, body: ChangePlanRequest
-    ) -> SubscriptionAnswer:
+    ) -> ExactResponse:
         """The plan's first period begins at once, and what is left of the grant of the plan before
         ends; the same plan again changes nothing. 404 `user_not_found`, `plan_not_found`; 409
         `plan_not_offered`."""
         caller.require_admin()
-        return await _change_plan(store, caller, user_id, body.plan_id)
+        return ExactResponse(await _change_plan(store, caller, user_id, body.plan_id))
 
     return router
 
@@ -170,7 +172,7 @@ def _version_body(row: asyncpg.Record) -> PlanVersionBody:
     return PlanVersionBody(
         version=row["version"],
         name=row["name"],
-        monthly_credits=to_credits(row["monthly_units"]),
+        monthly_credits=exact_credits(row["monthly_units"]),
         roll_over=row["roll_over"],
         offered=row["offered"],
         defined_at=row["defined_at"],

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from kernel.clock import new_id
@@ -22,22 +21,28 @@ from kernel.http import (
 )
 from kernel.identifiers import shown
 from kernel.messages import Aggregate
-from kernel.money import to_credits, to_units
+from kernel.money import to_units
 from kernel.sql import Database
 from kernel.unit import Unit
 from services.credits import read_model
 from services.credits.adapters.due_accounts import book
 from services.credits.api.answers import (
-    REPLAYED,
     BalanceBody,
     TransactionBody,
     shown_task,
     transaction_body,
 )
+from services.credits.api.exact_json import (
+    Credits,
+    ExactResponse,
+    ExactRoute,
+    exact_credits,
+    exact_text,
+    replayed,
+)
 from services.credits.api.words import (
     AccountId,
     Amount,
-    ExactRoute,
     Moment,
     Reason,
     StrictRequest,
@@ -105,7 +110,7 @@ class PostingBody(BaseModel):
     grant_id: str
     account_id: str
     kind: str
-    amount: float
+    amount: Credits
     reason: str
     direction: str | None
     expires_at: datetime | None
@@ -130,21 +135,21 @@ class Postings:
 
     async def make(
         self, caller: Identity, body: PostingRequest, attempt: Attempt | None
-    ) -> JSONResponse:
+    ) -> Response:
         match await self._idempotency.earlier(attempt):
             case Replay(status, answer):
-                return JSONResponse(answer, status, REPLAYED)
+                return replayed(status, answer)
             case Resumed(posting_id):
-                answer = await self._answer(posting_id, repeated=False)
-                return JSONResponse(answer, 201, REPLAYED)
+                first = await self._answer(posting_id, repeated=False)
+                return replayed(201, exact_text(first))
         asked = await self._asked(caller, body)
         try:
             is_new = await self._record(asked, attempt)
         except Rejected as refused:
             raise _in_clients_words(refused) from None
         answer = await self._answer(asked.posting_id, repeated=not is_new)
-        await self._idempotency.answered(attempt, 201, answer)
-        return JSONResponse(answer, 201)
+        await self._idempotency.answered(attempt, 201, exact_text(answer))
+        return ExactResponse(answer, 201)
 
     async def _asked(self, caller: Identity, body: PostingRequest) -> PostingMade:
         account_id = body.account_id
@@ -185,7 +190,7 @@ class Postings:
 
         return await self._store.transact(work)
 
-    async def _answer(self, posting_id: str, *, repeated: bool) -> dict[str, Any]:
+    async def _answer(self, posting_id: str, *, repeated: bool) -> PostingAnswer:
         """The same each time: of the posting and its entry, not of what came after."""
         stream_id = POSTING.stream_id(posting_id)
         posting, _ = await self._store.read(POSTING, stream_id)
@@ -199,20 +204,19 @@ class Postings:
             (TransferKind(made.kind), made.amount_units, made.reason),
         )
         transaction = transaction_body(entry, change)
-        answer = PostingAnswer(
+        return PostingAnswer(
             repeated=repeated,
             posting=_posting_body(made),
             transaction=transaction,
             balance=transaction.balance_after,
         )
-        return answer.model_dump(mode="json")
 
 
 def posting_routes(postings: Postings) -> APIRouter:
     router = APIRouter(prefix="/api/admin/credits", tags=["admin"], route_class=ExactRoute)
 
     @router.post("/grants", status_code=201, response_model=PostingAnswer)
-    async def post_credits(caller: Caller, request: Request, body: PostingRequest) -> JSONResponse:
+    async def post_credits(caller: Caller, request: Request, body: PostingRequest) -> Response:
         """A grant, an adjustment or a refund, once for each `grant_id`. 404 `user_not_found`,
         `account_not_found`, `task_not_found`; 409 `posting_differs`, `exceeds_charge`,
         `balance_too_large`, `too_many_grants`; 422 `insufficient_credits`."""
@@ -243,7 +247,7 @@ def _posting_body(made: PostingMade) -> PostingBody:
         grant_id=made.posting_id,
         account_id=shown("account", made.account_id),
         kind=made.kind,
-        amount=to_credits(made.amount_units),
+        amount=exact_credits(made.amount_units),
         reason=made.reason,
         direction=direction,
         expires_at=made.expires_at,

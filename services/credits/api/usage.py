@@ -15,9 +15,9 @@ from kernel.clock import Clock
 from kernel.errors import Invalid
 from kernel.http import Caller
 from kernel.identifiers import shown
-from kernel.money import to_credits
 from kernel.sql import Database
 from services.credits import read_model
+from services.credits.api.exact_json import Credits, ExactResponse, exact_credits
 from services.credits.api.words import Moment, refuse
 
 UNKNOWN: Final = "unknown"
@@ -34,14 +34,14 @@ class UsageBody(BaseModel):
     task_type: str
     model_id: str
     key_id: str | None
-    credits_used: float
+    credits_used: Credits
     outcome: str
     used_at: datetime
 
 
 class UsedBody(BaseModel):
     tasks: int
-    credits_used: float
+    credits_used: Credits
 
 
 class TotalsBody(UsedBody):
@@ -63,14 +63,14 @@ class UsageAnswer(BaseModel):
 def usage_routes(database: Database, clock: Clock) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation", tags=["credits"])
 
-    @router.get("/usage")
+    @router.get("/usage", response_model=UsageAnswer)
     async def get_usage(
         caller: Caller,
         since: Annotated[Moment | None, Query()] = None,
         until: Annotated[Moment | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         cursor: str | None = None,
-    ) -> UsageAnswer:
+    ) -> ExactResponse:
         """Tasks that were charged, newest first: those of this calendar month of UTC, unless
         `since` and `until` say otherwise."""
         end = _month_after(clock.now()) if until is None else until
@@ -88,11 +88,12 @@ def usage_routes(database: Database, clock: Clock) -> APIRouter:
         totals = await read_model.usage_totals(database, caller.account_id, since=begin, until=end)
         page = rows[:limit]
         more = len(rows) > limit
-        return UsageAnswer(
+        answer = UsageAnswer(
             usage=[_body(row) for row in page],
             totals=_totals(totals, begin, end),
             next_cursor=_cursor(page[-1]) if more else None,
         )
+        return ExactResponse(answer)
 
     return router
 
@@ -127,7 +128,7 @@ def _body(row: asyncpg.Record) -> UsageBody:
         task_type=row["task_type"] or UNKNOWN,
         model_id=row["model_id"] or UNKNOWN,
         key_id=shown("key", row["key_id"]) if row["key_id"] else None,
-        credits_used=to_credits(row["charged_units"] - row["refunded_units"]),
+        credits_used=exact_credits(row["charged_units"] - row["refunded_units"]),
         outcome=row["outcome"],
         used_at=row["used_at"],
     )
@@ -145,7 +146,7 @@ def _totals(rows: Iterable[asyncpg.Record], since: datetime, until: datetime) ->
             sums[1] += row["units"]
     return TotalsBody(
         tasks=tasks,
-        credits_used=to_credits(units),
+        credits_used=exact_credits(units),
         since=since,
         until=until,
         by_task_type=_used(types),
@@ -155,6 +156,6 @@ def _totals(rows: Iterable[asyncpg.Record], since: datetime, until: datetime) ->
 
 def _used(sums: dict[str, list[int]]) -> dict[str, UsedBody]:
     return {
-        name: UsedBody(tasks=tasks, credits_used=to_credits(units))
+        name: UsedBody(tasks=tasks, credits_used=exact_credits(units))
         for name, (tasks, units) in sums.items()
     }

@@ -1,19 +1,12 @@
-"""What clients say to credits, field by field: exact amounts, moments, ids, words.
+"""What clients say to credits, field by field: exact amounts, moments, ids, words."""
 
-A JSON number reaches `Amount` as it was written: read as a binary fraction first, a fifth decimal
-place would be lost before anybody could refuse it.
-"""
-
-import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final
+from decimal import Decimal
+from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -38,30 +31,6 @@ YEAR_MAX: Final = 9998
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-
-
-class _ExactRequest(Request):
-    async def json(self) -> Any:
-        return json.loads(await self.body(), parse_float=exact_number)
-
-
-class ExactRoute(APIRoute):
-    """A route of whose body numbers with a point arrive as decimals."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_exactly(request: Request) -> Response:
-            return await handle(_ExactRequest(request.scope, request.receive))
-
-        return handle_exactly
-
-
-def exact_number(text: str) -> Decimal | float:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent beyond any amount: what becomes of it is refused
-        return float(text)
 
 
 def _amount(value: object) -> Decimal:
@@ -126,7 +95,7 @@ Amount = Annotated[
         {"type": "number", "exclusiveMinimum": 0, "maximum": int(AMOUNT_MAX), "multipleOf": 0.0001}
     ),
 ]
-"""Credits of a body: more than 0, at most 10^12, exact to 4 places."""
+"""Credits of a body: more than 0, at most 10^12, exact to 4 places. Needs an `ExactRoute`."""
 Moment = Annotated[
     datetime,
     BeforeValidator(_moment, json_schema_input_type=str),
