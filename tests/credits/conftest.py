@@ -98,6 +98,15 @@ def cancelled(account_id: UUID, task_id: UUID) -> TaskCancelled:
     )
 
 
+def person(account_id: UUID, key_id: UUID | None = None) -> Identity:
+    """Somebody signed in, or their key."""
+    scopes = frozenset({"credits:read"})
+    return Identity(new_id(), account_id, "user", "free", scopes, key_id=key_id)
+
+
+ADMIN = Identity(new_id(), new_id(), "admin", "free", frozenset({"admin"}))
+
+
 @dataclass(frozen=True)
 class Credits:
     """The service, not started: a message is handled when it is given."""
@@ -148,11 +157,24 @@ class Credits:
 
     async def get(self, path: str, account_id: UUID | None) -> httpx.Response:
         """Ask as `account_id`; without one, as nobody that the gateway knows."""
-        headers = {}
-        if account_id is not None:
-            who = Identity(new_id(), account_id, "user", "free", frozenset({"credits:read"}))
-            headers[HEADER] = self.platform.internal_tokens.mint(who)
-        return await self.client.get(f"/api/v2/generation/credits{path}", headers=headers)
+        who = None if account_id is None else person(account_id)
+        return await self.call("GET", f"/api/v2/generation/credits{path}", who)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        who: Identity | None,
+        body: object = None,
+        *,
+        content: str | None = None,
+        key: str | None = None,
+    ) -> httpx.Response:
+        """`content` is a body as it stands, `key` an Idempotency-Key."""
+        headers = {} if who is None else {HEADER: self.platform.internal_tokens.mint(who)}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return await self.client.request(method, path, json=body, content=content, headers=headers)
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
 """The balance and the history as a client reads them."""
 
 from kernel.clock import new_id
+from services.credits.domain import month_after
 from tests.credits.conftest import Credits, completed, created, failed, registered
 
 
-async def test_shows_the_balance_in_credits(credits_service: Credits) -> None:
+def in_a_month(credits_service: Credits) -> str:
+    return month_after(credits_service.clock.now(), 1).isoformat().replace("+00:00", "Z")
+
+
+async def test_shows_the_balance_in_credits_and_what_of_it_ends(credits_service: Credits) -> None:
     account, spent, held = new_id(), new_id(), new_id()
     await credits_service.hear(
         *(registered(account), created(account, spent, 15_000)),
@@ -17,12 +22,13 @@ async def test_shows_the_balance_in_credits(credits_service: Credits) -> None:
         "used_credits": 1.5,
         "reserved_credits": 2.5001,
         "available_credits": 5.9999,
+        "ending": [{"amount": 5.9999, "ends_at": in_a_month(credits_service)}],
     }
 
 
 async def test_an_account_that_is_not_open_yet_has_nothing(credits_service: Credits) -> None:
     answer = await credits_service.get("", new_id())
-    assert set(answer.json().values()) == {0.0}
+    assert list(answer.json().values()) == [0.0, 0.0, 0.0, 0.0, []]
 
 
 async def test_lists_the_ledger_newest_first_with_the_balance_after_each_entry(
@@ -42,6 +48,30 @@ async def test_lists_the_ledger_newest_first_with_the_balance_after_each_entry(
     assert body["transactions"][2]["task_id"] is None
     assert body["transactions"][0]["created_at"].endswith("Z")
     assert (body["success"], body["next_cursor"]) == (True, None)
+
+
+async def test_shows_whose_credits_moved_where_why_and_until_when(
+    credits_service: Credits,
+) -> None:
+    account, task = new_id(), new_id()
+    await credits_service.hear(
+        *(registered(account), created(account, task, 15_000)),
+        completed(account, task, 10_000),
+    )
+    body = (await credits_service.get("/history", account)).json()
+    names = ("kind", "change", "debit_account", "credit_account", "reason", "ends_at")
+    assert [tuple(entry[name] for name in names) for entry in body["transactions"]] == [
+        ("commit", 0.5, "account", "platform:revenue", None, None),
+        ("hold", -1.5, "account", "platform:revenue", None, None),
+        ("grant", 10.0, "platform:grants", "account", "plan:free", in_a_month(credits_service)),
+    ]
+
+
+async def test_a_page_knows_what_its_last_entry_changed(credits_service: Credits) -> None:
+    account = new_id()
+    await credits_service.hear(registered(account), created(account, new_id(), 15_000))
+    (hold,) = (await credits_service.get("/history?limit=1", account)).json()["transactions"]
+    assert (hold["kind"], hold["change"]) == ("hold", -1.5)
 
 
 async def test_pages_through_every_entry_once(credits_service: Credits) -> None:

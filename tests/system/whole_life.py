@@ -1,13 +1,16 @@
 """Somebody who uses all there is of accounts, keys and codes, over HTTP."""
 
+import re
+
 import httpx
 import pyotp
 
 from kernel.clock import SystemClock, new_id
-from tests.system.product import PASSWORD, Product
+from tests.system.product import PASSWORD, V2, Product, log_in
 from tests.system.test_account_life import mailed
 
 MFA = "/api/keys/mfa"
+REDEEM = f"{V2}/credits/redeem"
 
 
 def whole_life(product: Product) -> dict[str, str]:
@@ -41,6 +44,9 @@ def whole_life(product: Product) -> dict[str, str]:
         ).raise_for_status()
         vendors = client.put("/api/keys/providers/kie", json={"api_key": provider_key})
         vendors.raise_for_status()
+        code_redeemed, code_not_redeemed = _codes(product)
+        redeemed = client.post(REDEEM, json={"code": code_redeemed})
+        redeemed.raise_for_status()
         asking = {"email": email}
         client.post("/auth/password/forgot", json=asking).raise_for_status()
         reset_token = mailed(product, email, "reset-password")
@@ -59,12 +65,17 @@ def whole_life(product: Product) -> dict[str, str]:
             "its next secret": rotated.json()["api_key"],
             "a provider's key": provider_key,
             "a link's token": reset_token,
+            "a redeem code that was used": code_redeemed,
+            "a redeem code that was not": code_not_redeemed,
+            "a redeem code without its dashes": code_redeemed.replace("-", ""),
         }
         for word in words.values():
             for path in ("/auth/refresh", "/auth/verify-email", f"{MFA}/verify", "/api/keys"):
                 _refused(client.post(path, json={"token": word, "refresh_token": [word]}), word)
                 _refused(client.post(path, json=word), word)
             _refused(client.put("/api/keys/providers/kie", json={"api_key": [word]}), word)
+            _refused(client.post(REDEEM, json={"code": [word], "token": word}), word)
+            _refused(client.post(REDEEM, json={"code": f"{word}!"}), word)
         # A log shows paths: what is a secret by its form is not shown there either.
         for word in (proof, session["refresh_token"], native.json()["api_key"]):
             _refused(client.get(f"/api/keys/{word}", params={"cursor": word}), word)
@@ -73,6 +84,17 @@ def whole_life(product: Product) -> dict[str, str]:
         reset = {"token": reset_token, "password": new_password}
         client.post("/auth/password/reset", json=reset).raise_for_status()
     return words
+
+
+def _codes(product: Product) -> list[str]:
+    """Two redeem codes of the admin."""
+    found = re.search(r"as the admin: (\S+)  password: (\S+)", product.words())
+    assert found is not None
+    token = log_in(product, found[1], found[2])
+    with product.client(Authorization=f"Bearer {token}") as admin:
+        issued = admin.post("/api/admin/credits/codes", json={"amount": 1, "count": 2})
+    codes: list[str] = issued.raise_for_status().json()["codes"]
+    return codes
 
 
 def _refused(answer: httpx.Response, word: str) -> None:

@@ -1,41 +1,42 @@
-"""What an account has, and its ledger."""
+"""HTTP in: what an account has, now or at a moment before, and its ledger."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from kernel.clock import Clock
 from kernel.errors import Invalid
 from kernel.http import Caller
-from kernel.identifiers import shown
-from kernel.money import to_credits
 from kernel.sql import Database
 from services.credits import read_model
+from services.credits.api.answers import (
+    BalanceBody,
+    TransactionBody,
+    balance_body,
+    transaction_body,
+)
+from services.credits.api.exact_json import Credits, ExactResponse, exact_credits
+from services.credits.api.statement import MEDIA_TYPE, statement
+from services.credits.api.words import Moment
 
-VERSION_MAX = 2**31 - 1
-VERSION_DIGITS_MAX = 10
+VERSION_MAX: Final = 2**31 - 1
+VERSION_DIGITS_MAX: Final = 10
 
 
-class BalanceBody(BaseModel):
-    """Credits, exact to 4 places."""
+class EndingBody(BaseModel):
+    """So much of what is available ends then, unless it is used before."""
 
-    total_credits: float
-    used_credits: float
-    reserved_credits: float
-    available_credits: float
+    amount: Credits
+    ends_at: datetime
 
 
-class TransactionBody(BaseModel):
-    """One ledger entry: `kind` is a `TransferKind`."""
+class CreditsBody(BalanceBody):
+    """`ending` is known for now alone: null with `as_of`."""
 
-    id: str
-    kind: str
-    amount: float
-    task_id: str | None
-    balance_after: BalanceBody
-    created_at: datetime
+    ending: list[EndingBody] | None
 
 
 class HistoryBody(BaseModel):
@@ -44,34 +45,78 @@ class HistoryBody(BaseModel):
     next_cursor: str | None
 
 
+AsOf = Annotated[Moment | None, Query(description="As it was at this moment (RFC 3339)")]
+
+
+class _CsvResponse(StreamingResponse):
+    media_type = MEDIA_TYPE
+
+
 def balance_routes(database: Database, clock: Clock) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation/credits", tags=["credits"])
 
-    @router.get("")
-    async def get_credits(caller: Caller) -> BalanceBody:
-        """The balance of the caller's account."""
-        balance, _ = await read_model.balance(database, caller.account_id, clock.now())
-        return _balance_body(balance)
+    @router.get("", response_model=CreditsBody)
+    async def get_credits(caller: Caller, as_of: AsOf = None) -> ExactResponse:
+        """The balance of the caller's account, and when what of it ends."""
+        if as_of is None:
+            balance, endings = await read_model.balance(database, caller.account_id, clock.now())
+            ending = [
+                EndingBody(amount=exact_credits(one.units), ends_at=one.at) for one in endings
+            ]
+            return _credits(balance, ending)
+        before = await _before(database, caller, as_of, clock)
+        last = await read_model.history(database, caller.account_id, before_version=before, limit=1)
+        then = last[0].after if last else read_model.Balance()
+        return _credits(then, None)
 
-    @router.get("/history")
+    @router.get("/history", response_model=HistoryBody)
     async def get_history(
         caller: Caller,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         cursor: str | None = None,
-    ) -> HistoryBody:
+        as_of: AsOf = None,
+    ) -> ExactResponse:
         """The ledger of the caller's account, newest first."""
+        before = min(_version(cursor), await _before(database, caller, as_of, clock))
         entries = await read_model.history(
-            database, caller.account_id, before_version=_version(cursor), limit=limit + 1
+            database, caller.account_id, before_version=before, limit=limit + 1
         )
-        page = entries[:limit]
+        page = read_model.with_changes(entries)[:limit]
         more = len(entries) > limit
-        return HistoryBody(
+        body = HistoryBody(
             success=True,
-            transactions=[_transaction_body(entry) for entry in page],
-            next_cursor=str(page[-1].account_version) if more else None,
+            transactions=[transaction_body(entry, change) for entry, change in page],
+            next_cursor=str(page[-1][0].account_version) if more else None,
+        )
+        return ExactResponse(body)
+
+    @router.get("/history.csv", response_class=_CsvResponse)
+    async def get_statement(caller: Caller, as_of: AsOf = None) -> StreamingResponse:
+        """The whole ledger of the caller's account as CSV (RFC 4180), newest first."""
+        before = await _before(database, caller, as_of, clock)
+        return _CsvResponse(
+            statement(database, caller.account_id, before),
+            headers={
+                "content-disposition": 'attachment; filename="credits-history.csv"',
+                "x-content-type-options": "nosniff",
+            },
         )
 
     return router
+
+
+def _credits(balance: read_model.Balance, ending: list[EndingBody] | None) -> ExactResponse:
+    return ExactResponse(CreditsBody(**balance_body(balance).model_dump(), ending=ending))
+
+
+async def _before(database: Database, caller: Caller, as_of: datetime | None, clock: Clock) -> int:
+    """The first version of the account after that moment. Raises `Invalid` for one to come."""
+    if as_of is None:
+        return VERSION_MAX
+    if as_of > clock.now():
+        raise Invalid("invalid_request", "as_of: is in the future.", {"field": "as_of"})
+    async with database.connection() as connection:
+        return 1 + await read_model.version_as_of(connection, caller.account_id, as_of)
 
 
 def _version(cursor: str | None) -> int:
@@ -82,23 +127,3 @@ def _version(cursor: str | None) -> int:
     if not is_number or int(cursor) > VERSION_MAX:
         raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
     return int(cursor)
-
-
-def _balance_body(balance: read_model.Balance) -> BalanceBody:
-    return BalanceBody(
-        total_credits=to_credits(balance.total_units),
-        used_credits=to_credits(balance.used_units),
-        reserved_credits=to_credits(balance.reserved_units),
-        available_credits=to_credits(balance.available_units),
-    )
-
-
-def _transaction_body(entry: read_model.Transaction) -> TransactionBody:
-    return TransactionBody(
-        id=shown("entry", entry.entry_id),
-        kind=entry.kind,
-        amount=to_credits(entry.amount_units),
-        task_id=shown("task", entry.task_id) if entry.task_id else None,
-        balance_after=_balance_body(entry.after),
-        created_at=entry.created_at,
-    )

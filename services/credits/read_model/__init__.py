@@ -48,9 +48,11 @@ from services.credits.read_model.tables import TABLES
 from services.credits.read_model.transactions import (
     Transaction,
     entries_of_task,
+    entry_made_with,
     history,
     project_entry,
     version_as_of,
+    with_changes,
 )
 from services.credits.read_model.usage import (
     project_refund,
@@ -66,12 +68,14 @@ __all__ = [
     "account_of_user",
     "balance",
     "entries_of_task",
+    "entry_made_with",
     "history",
     "plans",
     "project",
     "usage_page",
     "usage_totals",
     "version_as_of",
+    "with_changes",
 ]
 
 

@@ -62,10 +62,12 @@ def project_period(event: PeriodBegun) -> Put:
     )
 
 
-async def plans(database: Database) -> Sequence[asyncpg.Record]:
-    """Every version of every plan, the newest first."""
+async def plans(database: Database, plan_id: str | None = None) -> Sequence[asyncpg.Record]:
+    """Every version of every plan, or of that one, the newest first."""
     async with database.connection() as connection:
         rows: Sequence[asyncpg.Record] = await connection.fetch(
-            "SELECT * FROM credits_read.subscription_plans ORDER BY plan_id, version DESC"
+            "SELECT * FROM credits_read.subscription_plans WHERE plan_id = coalesce($1, plan_id)"
+            " ORDER BY plan_id, version DESC",
+            plan_id,
         )
         return rows

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from kernel.puts import Put
 from kernel.sql import Connection, Database
 from kernel.unit import Recorded
-from services.credits.domain import Entry, transfer_of
+from services.credits.domain import ACCOUNT, Entry, transfer_of
 from services.credits.read_model.balances import Balance
 from services.credits.read_model.tables import TABLES
 
@@ -117,6 +117,28 @@ async def history(
     return [_transaction(row) for row in rows]
 
 
+def with_changes(entries: Sequence[Transaction]) -> list[tuple[Transaction, int]]:
+    """Each entry, newest first and without gaps, with what it changed what is available by. The
+    last one's is right if it is the account's first: ask for one more than is shown."""
+    before = [entry.after.available_units for entry in entries[1:]]
+    return [
+        (entry, entry.after.available_units - units)
+        for entry, units in zip(entries, (*before, 0), strict=False)
+    ]
+
+
+async def entry_made_with(
+    database: Database, account_id: UUID, event: tuple[str, int], entry: type[Entry]
+) -> Transaction:
+    """The account's entry of that type that was recorded with `event`, a stream and a version."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            _ENTRY_MADE_WITH, *event, ACCOUNT.stream_id(account_id), entry.__name__
+        )
+    assert row is not None, "it is recorded with its entry"
+    return _transaction(row)
+
+
 async def entries_of_task(
     database: Database, account_id: UUID, task_id: UUID
 ) -> Sequence[Transaction]:
@@ -125,6 +147,18 @@ async def entries_of_task(
     return [_transaction(row) for row in rows]
 
 
+_ENTRY_MADE_WITH: Final = """
+    SELECT entry.* FROM credits.events AS made
+    CROSS JOIN LATERAL (
+        SELECT event_id FROM credits.events
+        WHERE position > made.position AND position < made.position + 10000
+            AND stream_id = $3 AND type = $4
+        ORDER BY position LIMIT 1
+    ) AS next
+    JOIN credits_read.credit_transactions AS entry ON entry.entry_id = next.event_id
+    WHERE made.stream_id = $1 AND made.version = $2"""
+"""The next one after `made`: they are of one append, and an account's appends wait for each other.
+Times would not do, because clocks of processes differ. The bound is far beyond an append's size."""
 _VERSION_AS_OF: Final = """
     WITH RECURSIVE search(low, high) AS (
         SELECT 0, coalesce(max(account_version), 0) FROM credits_read.credit_transactions

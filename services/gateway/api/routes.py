@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from kernel.rates import RateClass
-from services.gateway.surfaces import nanobanana, nanobanana_images
+from services.gateway.surfaces import klikyai_wallet, nanobanana, nanobanana_images
 from services.gateway.surfaces.translation import Translation
 
 JSON_BODY_BYTES_MAX: Final = 1_048_576
@@ -197,6 +197,36 @@ GENERATION: Final = (
 CREDITS: Final = (
     Route("GET", f"{_V2}/credits", "credits", "The balance", scope="credits:read"),
     Route("GET", f"{_V2}/credits/history", "credits", "The ledger", scope="credits:read"),
+    Route(
+        "GET", f"{_V2}/credits/history.csv", "credits", "The ledger as CSV", scope="credits:read"
+    ),
+    Route("GET", f"{_V2}/usage", "credits", "What credits were used for", scope="credits:read"),
+    Route(
+        "POST",
+        f"{_V2}/credits/redeem",
+        "credits",
+        "Redeem a code",
+        Auth.JWT,
+        limit=RateClass.AUTH,
+    ),
+)
+KLIKYAI: Final = (
+    Route(
+        "GET",
+        "/wallet",
+        "credits",
+        "The balance",
+        Auth.JWT,
+        translation=klikyai_wallet.WALLET,
+    ),
+    Route(
+        "GET",
+        "/wallet/transactions",
+        "credits",
+        "What came and went",
+        Auth.JWT,
+        translation=klikyai_wallet.TRANSACTIONS,
+    ),
 )
 # A signed link is its own credential: storage checks it.
 STORAGE: Final = (
@@ -221,6 +251,14 @@ _USERS: Final = "/api/admin/users"
 ADMIN_USERS: Final = (
     Route("GET", _USERS, "keys", "List users", Auth.JWT, "admin"),
     Route("POST", f"{_USERS}/{{user_id}}/disable", "keys", "Shut a user out", Auth.JWT, "admin"),
+)
+_CREDITS: Final = "/api/admin/credits"
+ADMIN_CREDITS: Final = (
+    Route("POST", f"{_CREDITS}/grants", "credits", "Grant, adjust, refund", Auth.JWT, "admin"),
+    Route("GET", f"{_CREDITS}/plans", "credits", "List plans", Auth.JWT, "admin"),
+    Route("PUT", f"{_CREDITS}/plans/{{plan_id}}", "credits", "Define a plan", Auth.JWT, "admin"),
+    Route("POST", f"{_CREDITS}/codes", "credits", "Issue redeem codes", Auth.JWT, "admin"),
+    Route("PUT", f"{_USERS}/{{user_id}}/plan", "credits", "Give a user a plan", Auth.JWT, "admin"),
 )
 DEAD_LETTERS_PATH: Final = "/api/admin/dead-letters"
 ADMIN: Final = (
@@ -272,8 +310,10 @@ ROUTES: Final = (
     *NANOBANANA,
     *GENERATION,
     *CREDITS,
+    *KLIKYAI,
     *STORAGE,
     *ADMIN_USERS,
+    *ADMIN_CREDITS,
     *ADMIN,
     *OWN,
 )

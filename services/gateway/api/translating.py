@@ -139,6 +139,12 @@ def _operation(route: Route, translation: Translation) -> Mapping[str, Any]:
     if translation.answers is not None:
         answer["content"] = _content(translation.answers.__name__)
     operation = described_route(route) | {"responses": {str(translation.status): answer}}
+    if translation.query:
+        asked = [
+            {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+            for name in translation.query
+        ]
+        operation["parameters"] = [*operation.get("parameters", ()), *asked]
     if translation.accepts is not None:
         operation["requestBody"] = {"content": _content(translation.accepts.__name__)}
     return operation

@@ -141,7 +141,7 @@ def _render(fault: Fault) -> Mapping[str, object]:
 REGISTER: Final = Translation(_register, 201, SignUp, Session)
 LOG_IN: Final = Translation(_log_in, 200, Credentials, Session)
 CREATE_KEY: Final = Translation(_create_key, 201, CreateKeyRequest, CreatedKey)
-LIST_KEYS: Final = Translation(_list_keys, 200, None, KeyList)
+LIST_KEYS: Final = Translation(_list_keys, 200, None, KeyList, query=("limit", "cursor"))
 REVOKE_KEY: Final = Translation(_revoke_key, 204)
 NANOBANANA: Final = Surface(
     name="NanoBananaError",

@@ -52,14 +52,15 @@ class Ended(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`accepts` and `answers` are the surface's own bodies, for the OpenAPI document; `timeout_s`
-    is for all that it asks."""
+    """`accepts`, `answers` and `query` (names that are passed on) are for the OpenAPI document;
+    `timeout_s` is for all that it asks."""
 
     run: Callable[[Asked, Native], Awaitable[Said]]
     status: int
     accepts: type[BaseModel] | None = None
     answers: type[BaseModel] | None = None
     timeout_s: float = TIMEOUT_S
+    query: tuple[str, ...] = ()
 
 
 class Strict(BaseModel):
