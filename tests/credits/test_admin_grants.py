@@ -130,6 +130,23 @@ async def test_the_same_again_is_made_once_and_answered_alike(
     assert await entries(credits_service, account) == 3
 
 
+async def test_equal_grants_of_one_moment_are_each_shown_with_their_own_balance(
+    credits_service: Credits, account: UUID
+) -> None:
+    bodies = [grant(account, grant_id=name) for name in ("one", "two")]
+    for _ in range(2):
+        said = [await post(credits_service, body) for body in bodies]
+        assert [one["balance"]["total_credits"] for one in said] == [12.5, 15.0]
+
+
+async def test_shows_its_entry_though_another_process_has_a_clock_ahead(
+    credits_service: Credits, account: UUID
+) -> None:
+    credits_service.clock.turn(timedelta(seconds=-1))
+    said = await post(credits_service, grant(account))
+    assert said["transaction"]["balance_after"]["total_credits"] == 12.5
+
+
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [

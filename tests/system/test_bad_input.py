@@ -122,6 +122,32 @@ BAD = {
     "a cursor that is none": Bad(
         422, "invalid_cursor", "cursor", path=f"{V2}/tasks?cursor=x", method="GET"
     ),
+    "a moment that is none": Bad(
+        422, "invalid_request", "as_of", path=f"{V2}/credits?as_of=yesterday", method="GET"
+    ),
+    "a moment to come": Bad(
+        422,
+        "invalid_request",
+        "as_of",
+        path=f"{V2}/credits/history.csv?as_of=2100-01-01T00:00:00Z",
+        method="GET",
+    ),
+    "a cursor of another list": Bad(
+        422, "invalid_cursor", "cursor", path=f"{V2}/usage?cursor=7", method="GET"
+    ),
+    "a range that ends before it begins": Bad(
+        422,
+        "invalid_request",
+        "since",
+        path=f"{V2}/usage?since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z",
+        method="GET",
+    ),
+    "a key where somebody redeems": Bad(
+        401, "access_token_required", path=f"{V2}/credits/redeem", body={"code": "x"}
+    ),
+    "a key where an admin posts": Bad(
+        401, "access_token_required", path="/api/admin/credits/grants", body={"amount": 1}
+    ),
     "a page that is too large": Bad(
         422, "invalid_request", "limit", path=f"{V2}/tasks?limit=101", method="GET"
     ),

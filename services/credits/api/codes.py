@@ -44,8 +44,8 @@ from services.credits.domain import (
     CODE,
     Code,
     CodeIssued,
+    GrantEntered,
     Redeem,
-    TransferKind,
     redeem,
 )
 
@@ -172,13 +172,12 @@ class Codes:
     async def _redeemed(self, code_hash: str, account_id: UUID) -> RedeemAnswer:
         """The same each time: of the code's entry, not of what came after."""
         stream_id = CODE.stream_id(code_hash)
-        code, version = await self._store.read(CODE, stream_id)
-        assert code.issued is not None
+        _, version = await self._store.read(CODE, stream_id)
         entry = await read_model.entry_made_with(
             self._store.database,
             account_id,
             (stream_id, version),
-            (TransferKind.GRANT, code.issued.amount_units, "code"),
+            GrantEntered,
         )
         return RedeemAnswer(
             amount=exact_credits(entry.amount_units),

@@ -56,15 +56,22 @@ from services.credits.domain import (
     NO_TASK,
     PLAN_GRANT,
     POSTING,
+    AdjustmentEntered,
+    GrantEntered,
     PostingKind,
     PostingMade,
-    TransferKind,
+    RefundEntered,
     post,
 )
 
 POSTING_DIFFERS: Final = "posting_differs"
 OWN_IDS: Final = (PLAN_GRANT, "code:")
 """How the ids of grants begin that nobody posts by hand."""
+_ENTRIES: Final = {
+    PostingKind.GRANT: GrantEntered,
+    PostingKind.ADJUST: AdjustmentEntered,
+    PostingKind.REFUND: RefundEntered,
+}
 _FIELDS: Final = {"posting_id": "grant_id", "amount_units": "amount", "taken": "direction"}
 """The client's words for the domain's, where they are others."""
 
@@ -201,7 +208,7 @@ class Postings:
             self._store.database,
             made.account_id,
             (stream_id, 1),
-            (TransferKind(made.kind), made.amount_units, made.reason),
+            _ENTRIES[made.kind],
         )
         transaction = transaction_body(entry, change)
         return PostingAnswer(

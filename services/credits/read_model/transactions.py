@@ -23,7 +23,7 @@ from sqlalchemy import (
 from kernel.puts import Put
 from kernel.sql import Connection, Database
 from kernel.unit import Recorded
-from services.credits.domain import Entry, TransferKind, transfer_of
+from services.credits.domain import ACCOUNT, Entry, transfer_of
 from services.credits.read_model.balances import Balance
 from services.credits.read_model.tables import TABLES
 
@@ -128,18 +128,14 @@ def with_changes(entries: Sequence[Transaction]) -> list[tuple[Transaction, int]
 
 
 async def entry_made_with(
-    database: Database,
-    account_id: UUID,
-    event: tuple[str, int],
-    words: tuple[TransferKind, int, str],
+    database: Database, account_id: UUID, event: tuple[str, int], entry: type[Entry]
 ) -> Transaction:
-    """The account's entry that was recorded with `event` (a stream and a version): the last one of
-    that moment with that kind, amount and reason."""
+    """The account's entry of that type that was recorded with `event`, a stream and a version."""
     async with database.connection() as connection:
-        at = await connection.fetchval(_RECORDED_AT, *event)
-        version = await version_as_of(connection, account_id, at)
-        row = await connection.fetchrow(_ENTRY_MADE_AT, account_id, version, at, *words)
-    assert row is not None, "a posting is recorded with its entry"
+        row = await connection.fetchrow(
+            _ENTRY_MADE_WITH, *event, ACCOUNT.stream_id(account_id), entry.__name__
+        )
+    assert row is not None, "it is recorded with its entry"
     return _transaction(row)
 
 
@@ -151,13 +147,18 @@ async def entries_of_task(
     return [_transaction(row) for row in rows]
 
 
-_RECORDED_AT: Final = """
-    SELECT recorded_at FROM credits.events WHERE stream_id = $1 AND version = $2"""
-_ENTRY_MADE_AT: Final = """
-    SELECT * FROM credits_read.credit_transactions
-    WHERE account_id = $1 AND account_version <= $2
-        AND created_at = $3 AND kind = $4 AND amount_units = $5 AND reason = $6
-    ORDER BY account_version DESC LIMIT 1"""
+_ENTRY_MADE_WITH: Final = """
+    SELECT entry.* FROM credits.events AS made
+    CROSS JOIN LATERAL (
+        SELECT event_id FROM credits.events
+        WHERE position > made.position AND position < made.position + 10000
+            AND stream_id = $3 AND type = $4
+        ORDER BY position LIMIT 1
+    ) AS next
+    JOIN credits_read.credit_transactions AS entry ON entry.entry_id = next.event_id
+    WHERE made.stream_id = $1 AND made.version = $2"""
+"""The next one after `made`: they are of one append, and an account's appends wait for each other.
+Times would not do, because clocks of processes differ. The bound is far beyond an append's size."""
 _VERSION_AS_OF: Final = """
     WITH RECURSIVE search(low, high) AS (
         SELECT 0, coalesce(max(account_version), 0) FROM credits_read.credit_transactions
