@@ -134,7 +134,8 @@ async def test_equal_grants_of_one_moment_are_each_shown_with_their_own_balance(
     credits_service: Credits, account: UUID
 ) -> None:
     bodies = [grant(account, grant_id=name) for name in ("one", "two")]
-    for said in ([await post(credits_service, body) for body in bodies] for _ in range(2)):
+    for _ in range(2):
+        said = [await post(credits_service, body) for body in bodies]
         assert [one["balance"]["total_credits"] for one in said] == [12.5, 15.0]
 
 

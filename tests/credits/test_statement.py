@@ -66,6 +66,19 @@ async def test_ends_where_it_is_asked_to(credits_service: Credits) -> None:
     assert [row["kind"] for row in rows] == ["grant"]
 
 
+async def test_the_document_says_that_it_is_csv_and_that_amounts_are_numbers(
+    credits_service: Credits,
+) -> None:
+    document = (await credits_service.client.get("/openapi.json")).json()
+    described = document["paths"]["/api/v2/generation/credits/history.csv"]["get"]
+    assert list(described["responses"]["200"]["content"]) == [statement.MEDIA_TYPE]
+    assert [one["name"] for one in described["parameters"]] == ["as_of"]
+    schemas = document["components"]["schemas"]
+    assert schemas["CreditsBody"]["properties"]["total_credits"]["type"] == "number"
+    amount = schemas["PostingRequest"]["properties"]["amount"]
+    assert (amount["type"], amount["exclusiveMinimum"], amount["maximum"]) == ("number", 0, 10**12)
+
+
 @pytest.mark.parametrize(
     ("reason", "shown"),
     [
