@@ -13,6 +13,9 @@ INTERNAL = (
     "/internal/keys/used",
     "/internal/provider-keys/resolve",
     "/internal/sessions/resolve",
+    "/internal/tasks/history",
+    "/internal/tasks/live",
+    "/internal/tasks/states",
 )
 PARAMETER = re.compile(r"\{([^}]+)\}")
 ROUTES = {
