@@ -22,6 +22,7 @@ from services.keys.app import create_service as create_keys
 from services.keys.settings import KeysSettings
 from services.storage.app import create_service as create_storage
 from services.storage.settings import StorageSettings
+from tests.fake_generation import FakeGeneration
 from tests.gateway.driving import SECRET, Answer, World, bearer
 from tests.kernel.totals import registration
 from tests.own_keys import FakeKeys
@@ -37,7 +38,9 @@ async def services(platform: Platform, tmp_path: Path) -> AsyncIterator[dict[str
         TokenKeys.shared(SECRET, "HS256"), timedelta(minutes=30), platform.clock
     )
     services = {
-        "credits": create_credits(read_settings(CreditsSettings), platform),
+        "credits": create_credits(
+            read_settings(CreditsSettings), platform, FakeGeneration(platform).peer
+        ),
         "generation": create_generation(
             read_settings(GenerationSettings), platform, Vendors({}, FakeKeys(platform).own_keys)
         ),
