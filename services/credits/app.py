@@ -16,7 +16,9 @@ from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
 from services.credits.adapters.due_accounts import DueAccounts
-from services.credits.api import balance_routes
+from services.credits.adapters.generation_tasks import GenerationTasks
+from services.credits.adapters.reconciler import Reconciler
+from services.credits.api import balance_routes, reconciliation_routes
 from services.credits.domain import (
     ACCOUNT,
     BUDGET,
@@ -30,7 +32,7 @@ from services.credits.domain import (
     DefinePlan,
     PlanTerms,
 )
-from services.credits.inbox import Terms, subscriptions
+from services.credits.inbox import Terms, end_hold, subscriptions
 from services.credits.outbox import announce
 from services.credits.read_model import READ_MODEL, project
 from services.credits.settings import CreditsSettings
@@ -84,7 +86,11 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         name="credits",
         app=create_app(
             "credits",
-            [balance_routes(platform.database, platform.clock), dead_letter_routes(inbox)],
+            [
+                balance_routes(platform.database, platform.clock),
+                reconciliation_routes(platform.database),
+                dead_letter_routes(inbox),
+            ],
             internal_tokens=platform.internal_tokens,
             ready=platform.database.answers,
         ),
@@ -93,6 +99,9 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         prepare=(define_free_plan,),
-        workers=(DueAccounts(store).run,),
+        workers=(
+            DueAccounts(store).run,
+            Reconciler(store, GenerationTasks(generation), end_hold).run,
+        ),
         resources=(generation,),
     )

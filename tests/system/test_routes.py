@@ -68,6 +68,7 @@ ROUTES = {
     ("GET", "/api/v2/generation/credits/history"),
     ("GET", "/media/{key}"),
     ("HEAD", "/media/{key}"),
+    ("GET", "/api/admin/reconciliation"),
     ("GET", "/api/admin/dead-letters"),
     ("POST", "/api/admin/dead-letters/{message_id}/replay"),
     ("GET", "/livez"),
