@@ -79,7 +79,7 @@ LOSSES: Final = Gauge(
     registry=REGISTRY,
 )
 
-_OPEN_HOLDS: Final = f"""
+OPEN_HOLDS: Final = f"""
     SELECT state->>'account_id' AS account_id, stream_id,
         (state->>'amount_units')::bigint AS amount_units
     FROM credits.streams
@@ -208,7 +208,7 @@ class Reconciler:
         while True:
             await self._renew()
             async with self._store.database.connection() as connection:
-                rows = await connection.fetch(_OPEN_HOLDS, *after)
+                rows = await connection.fetch(OPEN_HOLDS, *after)
             if rows:
                 yield [
                     _OpenHold(
