@@ -32,6 +32,7 @@ from kernel.bus import Bus, MemoryBus, RabbitMQBus
 from kernel.bus.rabbitmq import IN_FLIGHT_MAX, PREFETCH
 from kernel.clock import new_id
 from kernel.event_store import EventStore
+from kernel.http.peer import Peer
 from kernel.migrations import migrate
 from kernel.projections import ensure
 from kernel.secrets import Secrets
@@ -246,7 +247,8 @@ async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
 def _composed(database: Database, bus: Bus) -> Service:
     secrets = Secrets((_SECRET,), _SECRET, _SECRET)
     platform = Platform.on(Ground.of(secrets, bus, "http://smartspec.test"), database)
-    return app.create_service(CreditsSettings(), platform)
+    never_asked = Peer.at("generation", ["http://127.0.0.1:9"], platform.internal_tokens)
+    return app.create_service(CreditsSettings(), platform, never_asked)
 
 
 async def _open_accounts(store: EventStore) -> None:

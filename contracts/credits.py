@@ -95,6 +95,8 @@ class PlanChanged(PublicEvent):
     """The account has another plan from now on; `plan_before` is empty where it had none."""
 
     owner: ClassVar[str] = "credits"
+    consumers: ClassVar[tuple[str, ...]] = ("keys",)
+
     account_id: UUID
     user_id: UUID
     plan_before: str

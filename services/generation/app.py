@@ -29,7 +29,7 @@ from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Tasks, routes
+from services.generation.api import Tasks, internal_routes, routes
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
 from services.generation.outbox import announce
@@ -130,7 +130,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         name="generation",
         app=create_app(
             "generation",
-            [routes(tasks), dead_letter_routes(inbox)],
+            [routes(tasks), internal_routes(database), dead_letter_routes(inbox)],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),

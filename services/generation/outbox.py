@@ -6,6 +6,7 @@ from contracts import generation as public
 from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
 from services.generation.domain.messages import (
+    OutputCameLate,
     OutputKept,
     OutputProduced,
     ProviderJobSubmitted,
@@ -82,6 +83,15 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 charged_units=event.charged_units,
                 outcome=event.outcome,
                 cancelled_at=event.at,
+            )
+        case OutputCameLate():
+            return public.LateOutputProduced(
+                task_id=event.task_id,
+                account_id=event.account_id,
+                index=event.index,
+                provider=event.provider,
+                price_units=event.price_units,
+                produced_at=event.at,
             )
         case TaskReserved() | TaskDeclined() | ProviderJobSubmitted() | OutputKept():
             return None

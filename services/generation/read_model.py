@@ -20,6 +20,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -28,6 +29,7 @@ from kernel.projections import ReadModel
 from kernel.sql import Database, Statement
 from kernel.unit import Recorded
 from services.generation.domain.messages import (
+    OutputCameLate,
     OutputKept,
     OutputProduced,
     ProviderJobSubmitted,
@@ -65,6 +67,11 @@ generation_tasks = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("completed_at", DateTime(timezone=True)),
     Index("generation_tasks_by_user", "user_id", "task_id"),
+    Index(
+        "generation_tasks_live",
+        "task_id",
+        postgresql_where=text("stage IN ('queued', 'processing', 'storing')"),
+    ),
 )
 
 daily_usage = Table(
@@ -142,7 +149,7 @@ def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
             yield _move, now | {"stage": "queued"}
         case TaskStarted():
             yield _start, now | {"stage": "processing", "started_at": event.at}
-        case ProviderJobSubmitted() | OutputProduced():
+        case ProviderJobSubmitted() | OutputProduced() | OutputCameLate():
             yield _note, now
         case OutputKept():
             yield _keep_output, now | {"output": {str(event.index): dict(event.file)}}

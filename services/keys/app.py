@@ -16,7 +16,9 @@ from kernel.errors import Rejected
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.access_tokens import AccessTokens
+from kernel.http.dead_letters import dead_letter_routes
 from kernel.identifiers import shown
+from kernel.inbox import Inbox
 from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
@@ -68,6 +70,7 @@ from services.keys.api import (
     sign_in_routes,
 )
 from services.keys.domain import AGGREGATES, Role
+from services.keys.inbox import subscriptions
 from services.keys.outbox import announce
 from services.keys.read_model import READ_MODEL, project
 from services.keys.settings import KeysSettings
@@ -115,6 +118,7 @@ def create_service(
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     factors = SecondFactors(store, platform.encryption, audit, idempotency)
     provider_keys = ProviderKeys(store, platform.encryption, audit)
+    inbox = Inbox("keys", store, subscriptions())
     people = _people(
         settings,
         platform,
@@ -140,6 +144,7 @@ def create_service(
         mfa_routes(store, factors, people.users, audit=audit, idempotency=idempotency),
         resolve_routes(database, clock),
         resolve_provider_key_routes(provider_keys),
+        dead_letter_routes(inbox),
     ]
     objects = LocalObjectStore(settings.objects_root)
     seals = AuditSeals(database, SealStore(objects), clock)
@@ -150,6 +155,7 @@ def create_service(
         ),
         store=store,
         read_model=READ_MODEL,
+        inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         workers=(idempotency.run, usage.run, seals.run, *people.workers),
         resources=people.resources,

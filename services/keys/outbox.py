@@ -20,6 +20,7 @@ from services.keys.domain import (
     MfaProofSpent,
     MfaVerified,
     PasswordReset,
+    PlanChanged,
     SessionRevoked,
     SessionStarted,
     TotpSetUp,
@@ -88,6 +89,8 @@ def announce(recorded: Recorded[Event]) -> PublicEvent | None:
         case TotpSetUp() | MfaChallenged() | MfaVerified() | MfaFailed() | MfaProofSpent():
             return None
         case BackupCodesRegenerated() | AuditRecorded() | PasswordReset() | SessionStarted():
+            return None
+        case PlanChanged():  # credits has said it
             return None
         case _:
             assert_never(event)

@@ -176,6 +176,7 @@ def test_queues_are_those_of_the_consumers(document: Document) -> None:
     assert {name: queue.get("name") for name, queue in queues.items()} == {
         "credits_inbox": "credits.inbox",
         "generation_inbox": "generation.inbox",
+        "keys_inbox": "keys.inbox",
         "storage_inbox": "storage.inbox",
         "gateway_replica": None,
         "generation_replica": None,

@@ -68,6 +68,7 @@ def parking(world: World) -> dict[str, Parking]:
     behind = {
         "credits": world.credits,
         "generation": world.generation,
+        "keys": world.keys,
         "storage": world.storage,
     }
     return {name: Parking(name, app, world.internal_tokens) for name, app in behind.items()}
@@ -95,7 +96,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_every_consumer_of_the_contracts_is_asked() -> None:
-    assert CONSUMERS == ["credits", "generation", "storage"]
+    assert CONSUMERS == ["credits", "generation", "keys", "storage"]
 
 
 async def test_the_letters_of_all_services_are_one_list_the_oldest_first(
@@ -157,7 +158,7 @@ async def test_a_service_that_is_silent_is_not_waited_for_for_ever(world: World)
     async def silent(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.get_running_loop().create_future()
 
-    letters = DeadLetters({"credits": silent, "generation": silent, "storage": silent}, 0.01)
+    letters = DeadLetters(dict.fromkeys(CONSUMERS, silent), 0.01)
     with capture_logs() as logs:
         page = await letters.answer("GET", LETTERS, b"", b"token")
     assert json.loads(page.body)["unavailable"] == CONSUMERS
@@ -208,7 +209,7 @@ async def test_the_services_are_asked_as_the_admin(
     world: World, parking: dict[str, Parking]
 ) -> None:
     await listed(world)
-    assert [one.callers for one in parking.values()] == [[("admin", True)]] * 3
+    assert [one.callers for one in parking.values()] == [[("admin", True)]] * len(CONSUMERS)
 
 
 async def test_nobody_but_a_signed_in_admin_is_admitted(
@@ -226,7 +227,7 @@ async def test_nobody_but_a_signed_in_admin_is_admitted(
         for method, path in (("GET", LETTERS), ("POST", f"{LETTERS}/{new_id()}/replay")):
             answer = await world.ask(method, path, headers)
             assert (answer.status, answer.code) == (status, code)
-    assert [one.asked for one in parking.values()] == [[]] * 3
+    assert [one.asked for one in parking.values()] == [[]] * len(CONSUMERS)
 
 
 async def test_the_document_describes_both_routes(world: World) -> None:

@@ -1,6 +1,7 @@
 """The edge over the real services that hear: what is parked is seen and replayed from outside."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -8,6 +9,8 @@ import pytest
 
 from contracts.envelope import Envelope
 from kernel.clock import new_id
+from kernel.http.access_tokens import AccessTokens
+from kernel.http.token_keys import TokenKeys
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from services.credits.app import create_service as create_credits
@@ -15,9 +18,12 @@ from services.credits.settings import CreditsSettings
 from services.generation.adapters.vendors import Vendors
 from services.generation.app import create_service as create_generation
 from services.generation.settings import GenerationSettings
+from services.keys.app import create_service as create_keys
+from services.keys.settings import KeysSettings
 from services.storage.app import create_service as create_storage
 from services.storage.settings import StorageSettings
-from tests.gateway.driving import Answer, World, bearer
+from tests.fake_generation import FakeGeneration
+from tests.gateway.driving import SECRET, Answer, World, bearer
 from tests.kernel.totals import registration
 from tests.own_keys import FakeKeys
 
@@ -28,10 +34,18 @@ LETTERS = "/api/admin/dead-letters"
 async def services(platform: Platform, tmp_path: Path) -> AsyncIterator[dict[str, Service]]:
     """Not started: a message is handled when it is given."""
     settings = read_settings(StorageSettings, SMARTSPEC_HOME=tmp_path)
+    access_tokens = AccessTokens(
+        TokenKeys.shared(SECRET, "HS256"), timedelta(minutes=30), platform.clock
+    )
     services = {
-        "credits": create_credits(read_settings(CreditsSettings), platform),
+        "credits": create_credits(
+            read_settings(CreditsSettings), platform, FakeGeneration(platform).peer
+        ),
         "generation": create_generation(
             read_settings(GenerationSettings), platform, Vendors({}, FakeKeys(platform).own_keys)
+        ),
+        "keys": create_keys(
+            read_settings(KeysSettings, SMARTSPEC_HOME=tmp_path), platform, access_tokens
         ),
         "storage": create_storage(settings, platform),
     }
@@ -43,7 +57,11 @@ async def services(platform: Platform, tmp_path: Path) -> AsyncIterator[dict[str
 @pytest.fixture
 def edge(services: dict[str, Service]) -> World:
     """Its internal tokens are of the same master key."""
-    return World(**{name: service.app for name, service in services.items() if service.app})
+    apps = {name: service.app for name, service in services.items() if service.app}
+    keys = apps.pop("keys")
+    world = World(**apps)
+    world.keys.act = keys  # but for who the admin is
+    return world
 
 
 async def parked_in(service: Service, message_id: UUID) -> Envelope:

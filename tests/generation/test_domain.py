@@ -21,6 +21,7 @@ from services.generation.domain.messages import (
     HearReserved,
     HearStored,
     MonthlyLimitReached,
+    OutputCameLate,
     OutputKept,
     OutputProduced,
     ProviderJobSubmitted,
@@ -245,9 +246,34 @@ def test_an_active_task_is_cancelled_at_no_cost(stage: str) -> None:
 
 
 @by_name("stage", ENDED)
-@by_name("command", (CREATE, *INPUTS), ids=lambda command: type(command).__name__)
+@by_name(
+    "command",
+    tuple(command for command in (CREATE, *INPUTS) if command is not PRODUCED),
+    ids=lambda command: type(command).__name__,
+)
 def test_a_task_that_has_ended_never_changes(stage: str, command: TaskCommand) -> None:
     SPEC.given(*ENDED[stage]).when(command).then_nothing()
+
+
+def test_an_output_that_is_made_after_the_end_is_told_once_and_ends_nothing_else() -> None:
+    late = replace(PRODUCED, provider="kie")
+    told = OutputCameLate(ID, ACCOUNT, 0, "kie", PRICE, AT)
+    SPEC.given(*PROCESSING, failed).when(late).then(told)
+    SPEC.given(*PROCESSING, failed, told).when(late).then_nothing()
+    SPEC.given(*PROCESSING, produced, failed).when(late).then_nothing()
+    assert TASK.fold((*PROCESSING, failed, told)).stage == Stage.FAILED
+
+
+def test_the_outputs_of_a_task_share_its_price_and_the_first_has_the_rest() -> None:
+    three = replace(created, outputs=3, price_units=10_001)
+    ended = TASK.fold((three, reserved, cancelled))
+    shares = [
+        event.price_units
+        for index in range(3)
+        for event in SAGA.decide(replace(PRODUCED, index=index), ended)
+        if isinstance(event, OutputCameLate)
+    ]
+    assert shares == [3_335, 3_333, 3_333]
 
 
 @by_name("stage", LIVES)

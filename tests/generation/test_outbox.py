@@ -8,6 +8,7 @@ from kernel.clock import SystemClock, new_id
 from kernel.context import Origin
 from kernel.unit import Recorded
 from services.generation.domain.messages import (
+    OutputCameLate,
     OutputKept,
     OutputProduced,
     ProviderJobSubmitted,
@@ -111,6 +112,17 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
             charged_units=0,
             outcome="cancelled",
             cancelled_at=AT,
+        ),
+    ),
+    (
+        OutputCameLate(ID, PAYER, 1, "kie", 7_500, AT),
+        public.LateOutputProduced(
+            task_id=ID,
+            account_id=PAYER,
+            index=1,
+            provider="kie",
+            price_units=7_500,
+            produced_at=AT,
         ),
     ),
 ]

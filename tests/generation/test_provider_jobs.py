@@ -9,7 +9,7 @@ import pytest
 from contracts.credits import CreditsReserved
 from contracts.storage import OutputRejected
 from kernel.clock import new_id
-from kernel.errors import Unavailable
+from kernel.errors import NotFound, Unavailable
 from kernel.testing import envelope_of
 from services.generation.adapters.due_list import LEASE
 from services.generation.adapters.provider_jobs import (
@@ -235,8 +235,35 @@ async def test_a_success_after_the_end_is_recorded_and_not_delivered(bench: Benc
     assert await ending(bench, task) == ("TaskFailed", "deadline_missed")
     bench.provider.looks.append(Succeeded((URL,)))
     await bench.attend(after_s=10)
-    assert await ending(bench, task) == ("TaskFailed", "deadline_missed")
+    assert (await bench.state(task)).stage == Stage.FAILED
     assert await state_of(bench, task) == "done"
+    late = (await bench.events(task))[-1]
+    assert late["type"] == "OutputCameLate"
+    assert (late["index"], late["provider"], late["price_units"]) == (0, "kie", 15_000)
+    (said,) = await bench.rows(
+        "SELECT envelope FROM generation.outbox WHERE envelope->>'type' = 'LateOutputProduced'"
+    )
+    assert said["envelope"]["data"]["price_units"] == 15_000
+
+
+async def test_an_output_that_comes_with_the_answer_after_the_end_is_late_and_not_kept(
+    bench: Bench,
+) -> None:
+    task = await bench.task()
+    store = bench.service.store
+    assert store is not None
+
+    async def cancel() -> None:
+        await store.handle(SAGA, TASK.stream_id(task), CancelTask(bench.clock.now()))
+
+    bench.provider.on_submit = cancel
+    bench.provider.submissions.append(Made(b"a picture"))
+    await bench.attend()
+    assert (await bench.events(task))[-1]["type"] == "OutputCameLate"
+    (job,) = await bench.job_rows(task)
+    assert job["state"] == "done"
+    with pytest.raises(NotFound):
+        await bench.objects.path_of(f"claims/{job['job_id']}")
 
 
 async def test_a_task_that_ended_before_its_submit_is_not_submitted(bench: Bench) -> None:
@@ -266,7 +293,8 @@ async def test_a_task_that_is_cancelled_while_it_is_submitted_is_followed_to_its
     assert await state_of(bench, task) == "submitted"
     await bench.attend(after_s=1)
     assert await state_of(bench, task) == "done"
-    assert await ending(bench, task) == ("TaskCancelled", "cancelled")
+    assert (await bench.state(task)).stage == Stage.CANCELLED
+    assert (await bench.state(task)).late == (0,)
 
 
 async def test_a_job_that_never_ends_is_left_alone_at_last(bench: Bench) -> None:

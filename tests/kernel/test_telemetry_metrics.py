@@ -387,6 +387,8 @@ BASE_UNITS = ("seconds", "bytes", "total", "info", "ratio")
 COUNTS_OF_THINGS = {
     "smartspec_audit_unsealed_logs",
     "smartspec_outbox_pending",
+    "smartspec_platform_losses_units",
+    "smartspec_reconciliation_differences",
     "smartspec_inbox_messages",
     "smartspec_database_pool_connections",
 }

@@ -20,6 +20,7 @@ from services.keys.domain import (
     MfaDisabled,
     MfaEnrolled,
     PasswordReset,
+    PlanChanged,
     SessionRevoked,
     SessionStarted,
     UserDisabled,
@@ -137,7 +138,14 @@ def test_tells_neither_hash_nor_prefix_of_a_new_secret(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [SessionStarted(USER_ID, SESSION_ID, NOW, NOW), PasswordReset(USER_ID, NOW)]
+    "event",
+    [
+        SessionStarted(USER_ID, SESSION_ID, NOW, NOW),
+        PasswordReset(USER_ID, NOW),
+        PlanChanged(USER_ID, "studio", NOW),
+    ],
 )
-def test_keeps_to_itself_when_people_sign_in_or_change_passwords(event: Event) -> None:
+def test_keeps_to_itself_who_signs_in_or_sets_a_password_and_what_others_have_said(
+    event: Event,
+) -> None:
     assert said(event) is None

@@ -13,6 +13,9 @@ INTERNAL = (
     "/internal/keys/used",
     "/internal/provider-keys/resolve",
     "/internal/sessions/resolve",
+    "/internal/tasks/history",
+    "/internal/tasks/live",
+    "/internal/tasks/states",
 )
 PARAMETER = re.compile(r"\{([^}]+)\}")
 ROUTES = {
@@ -75,6 +78,7 @@ ROUTES = {
     ("PUT", "/api/admin/users/{user_id}/plan"),
     ("GET", "/media/{key}"),
     ("HEAD", "/media/{key}"),
+    ("GET", "/api/admin/reconciliation"),
     ("GET", "/api/admin/dead-letters"),
     ("POST", "/api/admin/dead-letters/{message_id}/replay"),
     ("GET", "/livez"),

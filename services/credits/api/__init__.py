@@ -4,6 +4,7 @@ from services.credits.api.balances import balance_routes
 from services.credits.api.codes import Codes, code_routes, redeem_routes
 from services.credits.api.plans import plan_routes, subscription_routes
 from services.credits.api.postings import Postings, posting_routes
+from services.credits.api.reconciliation import reconciliation_routes
 from services.credits.api.usage import usage_routes
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "code_routes",
     "plan_routes",
     "posting_routes",
+    "reconciliation_routes",
     "redeem_routes",
     "subscription_routes",
     "usage_routes",

@@ -42,7 +42,7 @@ from services.credits.read_model.balances import (
     project_balance,
     project_opening,
 )
-from services.credits.read_model.losses import project_loss
+from services.credits.read_model.losses import losses_page, project_loss
 from services.credits.read_model.plans import plans, project_period, project_plan
 from services.credits.read_model.tables import TABLES
 from services.credits.read_model.transactions import (
@@ -70,6 +70,7 @@ __all__ = [
     "entries_of_task",
     "entry_made_with",
     "history",
+    "losses_page",
     "plans",
     "project",
     "usage_page",

@@ -271,6 +271,14 @@ ADMIN: Final = (
         Auth.JWT,
         "admin",
     ),
+    Route(
+        "GET",
+        "/api/admin/reconciliation",
+        "credits",
+        "Open holds against live tasks",
+        Auth.JWT,
+        "admin",
+    ),
     Route("GET", DEAD_LETTERS_PATH, GATEWAY, "List parked messages", Auth.JWT, "admin"),
     Route(
         "POST",

@@ -46,6 +46,7 @@ from services.generation.adapters.providers import (
 from services.generation.adapters.vendors import Vendors
 from services.generation.domain.messages import (
     FailTask,
+    OutputProduced,
     RecordProduced,
     RecordSubmitted,
     TaskReserved,
@@ -236,21 +237,21 @@ class ProviderJobs:
         await self._objects.put_bytes(key, content)
         now = self._now()
         submitted = RecordSubmitted(job.output_index, job.attempt, job.provider, "", now)
-        produced = RecordProduced(job.output_index, "", now, object_key=key)
+        produced = RecordProduced(job.output_index, "", now, object_key=key, provider=job.provider)
 
         async def work(unit: Unit) -> bool:
             stream_id = TASK.stream_id(job.task_id)
             await unit.decide(SAGA, stream_id, submitted)
             recorded = await unit.decide(SAGA, stream_id, produced)
             record_job_end(unit, job, "done")
-            return bool(recorded)
+            return any(isinstance(item.event, OutputProduced) for item in recorded)
 
         if not await self._store.transact(work):
             await self._objects.delete(key)
 
     async def _produced(self, job: DueJob, url: str) -> None:
-        """A success after the task has ended is recorded with the job, and not delivered."""
-        command = RecordProduced(job.output_index, url, self._now())
+        """A success after the task has ended is recorded, and not delivered."""
+        command = RecordProduced(job.output_index, url, self._now(), provider=job.provider)
 
         async def work(unit: Unit) -> None:
             await unit.decide(SAGA, TASK.stream_id(job.task_id), command)

@@ -1,6 +1,7 @@
 """HTTP in of generation: tasks, prices and models."""
 
+from services.generation.api.internal import internal_routes
 from services.generation.api.routes import routes
 from services.generation.api.tasks import Tasks
 
-__all__ = ["Tasks", "routes"]
+__all__ = ["Tasks", "internal_routes", "routes"]

@@ -79,12 +79,13 @@ class RecordSubmitted:
 @dataclass(frozen=True, slots=True)
 class RecordProduced:
     """`url` is the vendor's; where the output came with its answer, `object_key` is where the
-    object store holds it, and `url` is empty."""
+    object store holds it, and `url` is empty. `provider` is who made it."""
 
     index: int
     url: str
     at: datetime
     object_key: str | None = None
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,19 @@ class OutputKept:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputCameLate:
+    """A vendor made output `index` after the task had ended: nobody gets it, and nobody pays the
+    `price_units` that it would have cost."""
+
+    task_id: UUID
+    account_id: UUID
+    index: int
+    provider: str
+    price_units: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TaskCompleted:
     task_id: UUID
     user_id: UUID
@@ -245,4 +259,5 @@ TaskEvent: TypeAlias = (
     | TaskCompleted
     | TaskFailed
     | TaskCancelled
+    | OutputCameLate
 )

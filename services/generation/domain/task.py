@@ -1,8 +1,8 @@
 """The saga of one generation, as a decider: a task asks credits, a provider, then storage.
 
 pending (waits for credits) -> queued -> processing -> storing -> completed; from each to failed or
-cancelled. A late or repeated input never moves a task backwards, and a task that has ended never
-changes. Inputs may come in any order: what is too early is `Deferred`.
+cancelled. A late or repeated input never moves a task backwards, and the stage of a task that has
+ended never changes. Inputs may come in any order: what is too early is `Deferred`.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from services.generation.domain.messages import (
     HearDeclined,
     HearReserved,
     HearStored,
+    OutputCameLate,
     OutputKept,
     OutputProduced,
     ProviderJobSubmitted,
@@ -58,8 +59,8 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`produced` and `kept` are the indexes of outputs, ascending; with `own_key` it is made under
-    its user's own key of the provider, to its end."""
+    """`produced`, `kept` and `late` (made after the task had ended) are the indexes of outputs,
+    ascending; with `own_key` it is made under its user's own key of the provider, to its end."""
 
     stage: Stage = Stage.NONE
     task_id: UUID = NOBODY
@@ -74,6 +75,7 @@ class Task:
     produced: tuple[int, ...] = ()
     kept: tuple[int, ...] = ()
     own_key: bool = False
+    late: tuple[int, ...] = ()
 
 
 def evolve(state: Task, event: TaskEvent) -> Task:
@@ -102,6 +104,8 @@ def evolve(state: Task, event: TaskEvent) -> Task:
             return replace(state, stage=stage, produced=produced)
         case OutputKept():
             return replace(state, kept=tuple(sorted({*state.kept, event.index})))
+        case OutputCameLate():
+            return replace(state, late=tuple(sorted({*state.late, event.index})))
         case TaskCompleted():
             return replace(state, stage=Stage.COMPLETED)
         case TaskDeclined() | TaskFailed():
@@ -121,7 +125,7 @@ def decide(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
     if state.stage == Stage.NONE:
         raise NotFound("task_not_found", "There is no such task.")
     if state.stage.ended:
-        return ()
+        return _too_late(command, state) if isinstance(command, RecordProduced) else ()
     match command:
         case HearReserved():
             return _reserved(command, state)
@@ -232,6 +236,28 @@ def _produced(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
     )
 
 
+def _too_late(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
+    """Once for each output; one that was made in time is none."""
+    if command.index in state.produced or command.index in state.late:
+        return ()
+    return (
+        OutputCameLate(
+            state.task_id,
+            state.account_id,
+            command.index,
+            command.provider,
+            _share_units(state, command.index),
+            command.at,
+        ),
+    )
+
+
+def _share_units(state: Task, index: int) -> int:
+    """What one output is of the price: all of them together are the whole of it."""
+    each, rest = divmod(state.price_units, state.outputs)
+    return each + rest if index == 0 else each
+
+
 def _stored(command: HearStored, state: Task) -> Sequence[TaskEvent]:
     if command.index in state.kept:
         return ()
@@ -292,6 +318,7 @@ TASK: Aggregate[TaskEvent, Task] = Aggregate(
         TaskCompleted,
         TaskFailed,
         TaskCancelled,
+        OutputCameLate,
     ),
 )
 

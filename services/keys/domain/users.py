@@ -74,6 +74,15 @@ class DisableUser:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePlan:
+    """`changed_at` is when credits changed it: of two changes, the later one counts."""
+
+    user_id: UUID
+    plan: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class EraseUser:
     user_id: UUID
     at: datetime
@@ -128,6 +137,13 @@ class UserDisabled:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanChanged:
+    user_id: UUID
+    plan: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UserErased:
     user_id: UUID
     account_id: UUID
@@ -142,7 +158,8 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`account_id` is None until somebody has registered; `sessions` are the oldest first."""
+    """`account_id` is None until somebody has registered; `sessions` are the oldest first.
+    `plan_changed_at` is None while the plan is the one that they registered with."""
 
     account_id: UUID | None = None
     role: str = ""
@@ -151,6 +168,7 @@ class User:
     disabled_at: datetime | None = None
     erased_at: datetime | None = None
     sessions: tuple[LiveSession, ...] = ()
+    plan_changed_at: datetime | None = None
 
     @property
     def is_active(self) -> bool:
@@ -159,7 +177,14 @@ class User:
 
 
 UserCommand = (
-    Register | VerifyEmail | ResetPassword | StartSession | EndSession | DisableUser | EraseUser
+    Register
+    | VerifyEmail
+    | ResetPassword
+    | StartSession
+    | EndSession
+    | DisableUser
+    | ChangePlan
+    | EraseUser
 )
 UserEvent = (
     UserRegistered
@@ -168,6 +193,7 @@ UserEvent = (
     | SessionStarted
     | SessionRevoked
     | UserDisabled
+    | PlanChanged
     | UserErased
 )
 
@@ -202,6 +228,8 @@ def _decide_user(command: UserCommand, state: User) -> Sequence[UserEvent]:
             return _ended(command.user_id, command.at, live)
         case DisableUser():
             return _disable(command, state)
+        case ChangePlan():
+            return _change_plan(command, state)
         case EraseUser():
             erased = UserErased(command.user_id, _account_of(state), command.at)
             return (*_ended(command.user_id, command.at, state.sessions), erased)
@@ -253,6 +281,17 @@ def _disable(command: DisableUser, state: User) -> Sequence[UserEvent]:
     return (*_ended(command.user_id, command.at, state.sessions), disabled)
 
 
+def _change_plan(command: ChangePlan, state: User) -> Sequence[UserEvent]:
+    """Nothing for what is older than what is known, nor for who is erased. One that leaves the plan
+    as it is counts too: what is older than it may still come."""
+    if state.account_id is None:
+        raise user_not_found()
+    known_at = state.plan_changed_at
+    if state.erased_at is not None or (known_at is not None and command.changed_at <= known_at):
+        return ()
+    return (PlanChanged(command.user_id, command.plan, command.changed_at),)
+
+
 def _evolve_user(state: User, event: UserEvent) -> User:
     match event:
         case UserRegistered():
@@ -270,6 +309,8 @@ def _evolve_user(state: User, event: UserEvent) -> User:
             return replace(state, sessions=left)
         case UserDisabled():
             return replace(state, disabled_at=event.disabled_at)
+        case PlanChanged():
+            return replace(state, plan=event.plan, plan_changed_at=event.changed_at)
         case UserErased():
             return replace(state, erased_at=event.erased_at)
         case _:
@@ -288,6 +329,7 @@ USER: Aggregate[UserEvent, User] = Aggregate(
         SessionStarted,
         SessionRevoked,
         UserDisabled,
+        PlanChanged,
         UserErased,
     ),
 )

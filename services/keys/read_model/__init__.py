@@ -24,6 +24,7 @@ from services.keys.domain import (
     MfaProofSpent,
     MfaVerified,
     PasswordReset,
+    PlanChanged,
     SessionRevoked,
     SessionStarted,
     TotpSetUp,
@@ -82,7 +83,7 @@ def project(recorded: Recorded[Event]) -> Iterable[Statement]:
     """The statements that bring every read model up to `recorded`."""
     event = recorded.event
     match event:
-        case UserRegistered() | UserVerified() | UserDisabled() | UserErased():
+        case UserRegistered() | UserVerified() | PlanChanged() | UserDisabled() | UserErased():
             return project_identities(event)
         case PasswordReset() | SessionStarted() | SessionRevoked():
             return ()

@@ -8,7 +8,13 @@ import asyncpg
 from sqlalchemy import Column, DateTime, Table, Text, Uuid, bindparam, insert, select, update
 
 from kernel.sql import Database, Statement
-from services.keys.domain import UserDisabled, UserErased, UserRegistered, UserVerified
+from services.keys.domain import (
+    PlanChanged,
+    UserDisabled,
+    UserErased,
+    UserRegistered,
+    UserVerified,
+)
 from services.keys.read_model.metadata import METADATA
 
 ACTIVE: Final = "active"
@@ -44,13 +50,15 @@ _PAGE = (
 
 
 def project_identities(
-    event: UserRegistered | UserVerified | UserDisabled | UserErased,
+    event: UserRegistered | UserVerified | PlanChanged | UserDisabled | UserErased,
 ) -> Sequence[Statement]:
     match event:
         case UserRegistered():
             return ((_INSERT, _row(event)),)
         case UserVerified():
             return ((_UPDATE, {"who": event.user_id, "verified_at": event.verified_at}),)
+        case PlanChanged():
+            return ((_UPDATE, {"who": event.user_id, "plan": event.plan}),)
         case UserDisabled():
             return ((_UPDATE, {"who": event.user_id, "status": DISABLED}),)
         case UserErased():
