@@ -30,6 +30,7 @@ from kernel.bus import RabbitMQBus
 from kernel.bus.rabbitmq import IN_FLIGHT_MAX
 from kernel.clock import new_id
 from kernel.event_store import EventStore
+from kernel.http.peer import Peer
 from kernel.migrations import migrate
 from kernel.secrets import Secrets
 from kernel.service import Ground, Platform
@@ -180,7 +181,10 @@ async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
     """The service as its process composes it, without its HTTP."""
     secrets = Secrets((_SECRET,), _SECRET, _SECRET)
     platform = Platform.on(Ground.of(secrets, bus, "http://smartspec.test"), database)
-    service = app.create_service(CreditsSettings(), platform)
+    generation = Peer.at(
+        "generation", ["http://127.0.0.1:9"], platform.internal_tokens
+    )  # never asked
+    service = app.create_service(CreditsSettings(), platform, generation)
     assert service.store is not None
     await service.start(bus, _failed)
     try:

@@ -31,8 +31,9 @@ LOOPBACK: Final = "127.0.0.1"
 RANKS: Final = {GATEWAY: 0, SIMULATOR: 2}
 INNER_RANK: Final = 1
 METRICS_PORT: Final = "METRICS_PORT"
-KEYS_URL: Final = "KEYS_URL"
-"""Generation asks keys for users' own keys of vendors."""
+ASKS: Final = {GENERATION: ("KEYS_URL",), "credits": ("GENERATION_URL",)}
+"""Whom a service asks for itself: generation asks keys for users' own keys of vendors, and credits
+asks generation what became of tasks."""
 
 _log = structlog.get_logger(__name__)
 
@@ -128,9 +129,9 @@ def _programs(place: Place, ports: Mapping[str, list[int]], address: str) -> lis
     inner = {"HOST": LOOPBACK, "PUBLIC_BASE_URL": address}
     own = {
         GATEWAY: {"HOST": settings.host, METRICS_PORT: str(ports[METRICS_PORT][0]), **upstreams},
-        GENERATION: {
-            **inner,
-            **{name: urls for name, urls in upstreams.items() if name == KEYS_URL},
+        **{
+            name: {**inner, **{url: upstreams[url] for url in asked if url in upstreams}}
+            for name, asked in ASKS.items()
         },
         SIMULATOR: {"SIMULATOR_HOME": str((settings.home / SIMULATOR).resolve())},
     }

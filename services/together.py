@@ -80,9 +80,10 @@ def _services(
 ) -> dict[str, Service]:
     """Every service of the process by name, the gateway over the others' apps last."""
     keys = keys_app.compose(platform, secrets)
+    generation = generation_app.compose(platform, secrets, {"keys": _app(keys)})
     services = {
-        "credits": credits_app.compose(platform, secrets),
-        "generation": generation_app.compose(platform, secrets, {"keys": _app(keys)}),
+        "credits": credits_app.compose(platform, secrets, {"generation": _app(generation)}),
+        "generation": generation,
         "keys": keys,
         "storage": storage_app.compose(platform, secrets),
     }

@@ -1,15 +1,20 @@
 """Composition root of credits."""
 
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp
+
 from kernel.event_store import EventStore
 from kernel.http import create_app
 from kernel.http.dead_letters import dead_letter_routes
+from kernel.http.peer import Peer
 from kernel.inbox import Inbox
 from kernel.money import to_units
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
-from kernel.service import Platform, Service
-from kernel.settings import read_settings
+from kernel.service import Ground, Platform, Service
+from kernel.settings import WrongSettings, read_settings
 from services.credits.adapters.due_accounts import DueAccounts
 from services.credits.api import balance_routes
 from services.credits.domain import (
@@ -36,12 +41,26 @@ HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 FREE_PLAN = "free"
 
 
-def compose(platform: Platform, _: Secrets) -> Service:
-    """This service by the environment's settings."""
-    return create_service(read_settings(CreditsSettings), platform)
+def compose(
+    platform: Platform, _: Secrets, upstreams: Mapping[str, ASGIApp] | None = None
+) -> Service:
+    """This service by the environment's settings, beside services of this process or of others."""
+    settings = read_settings(CreditsSettings)
+    return create_service(settings, platform, generation_of(settings, platform, upstreams))
 
 
-def create_service(settings: CreditsSettings, platform: Platform) -> Service:
+def generation_of(
+    settings: CreditsSettings, ground: Ground, upstreams: Mapping[str, ASGIApp] | None
+) -> Peer:
+    """Generation. Raises `WrongSettings` when it is in another process, and nothing says where."""
+    if upstreams is not None:
+        return Peer.here("generation", upstreams["generation"], ground.internal_tokens)
+    if not settings.generation_url:
+        raise WrongSettings("SmartSpec can't start: credits needs GENERATION_URL")
+    return Peer.at("generation", settings.generation_url, ground.internal_tokens)
+
+
+def create_service(settings: CreditsSettings, platform: Platform, generation: Peer) -> Service:
     store = EventStore(
         platform.database,
         SCHEMA,
@@ -75,4 +94,5 @@ def create_service(settings: CreditsSettings, platform: Platform) -> Service:
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         prepare=(define_free_plan,),
         workers=(DueAccounts(store).run,),
+        resources=(generation,),
     )

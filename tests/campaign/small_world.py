@@ -139,14 +139,16 @@ def _services(platform: Platform, home: Path, vendors_url: str) -> Services:
     assert keys.app is not None
     peer = generation_app.keys_of(generation, platform, {"keys": keys.app})
     own_keys = OwnKeys(peer, platform.clock)
+    made = generation_app.create_service(
+        generation, platform, generation_app.vendors_of(generation, own_keys, vendors_url)
+    )
+    assert made.app is not None
+    credits_settings = CreditsSettings()
+    asked = credits_app.generation_of(credits_settings, platform, {"generation": made.app})
     return {
         "keys": keys,
-        "credits": credits_app.create_service(CreditsSettings(), platform),
-        "generation": generation_app.create_service(
-            generation,
-            platform,
-            generation_app.vendors_of(generation, own_keys, vendors_url),
-        ),
+        "credits": credits_app.create_service(credits_settings, platform, asked),
+        "generation": made,
         "storage": storage_app.create_service(
             StorageSettings(SMARTSPEC_HOME=home),
             platform,

@@ -26,6 +26,7 @@ from services.credits.app import create_service
 from services.credits.domain import PLAN, PLANS, DefinePlan, PlanTerms
 from services.credits.inbox import Terms, subscriptions
 from services.credits.settings import CreditsSettings
+from tests.fake_generation import FakeGeneration
 from tests.reused_database import database_dsn, module_dsn
 
 __all__ = ["database_dsn", "module_dsn"]
@@ -106,6 +107,7 @@ class Credits:
     platform: Platform
     clock: FakeClock
     client: httpx.AsyncClient
+    generation: FakeGeneration
 
     @property
     def inbox(self) -> Inbox:
@@ -158,7 +160,8 @@ class Credits:
 @pytest.fixture
 async def credits_service(platform: Platform, clock: FakeClock) -> AsyncIterator[Credits]:
     settings = read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10")
-    service = create_service(settings, platform)
+    generation = FakeGeneration(platform)
+    service = create_service(settings, platform, generation.peer)
     assert service.store is not None
     assert service.read_model is not None
     assert service.app is not None
@@ -170,4 +173,4 @@ async def credits_service(platform: Platform, clock: FakeClock) -> AsyncIterator
         await step()
     transport = httpx.ASGITransport(service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://credits") as client:
-        yield Credits(service, platform, clock, client)
+        yield Credits(service, platform, clock, client, generation)

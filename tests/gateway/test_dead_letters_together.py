@@ -17,6 +17,7 @@ from services.generation.app import create_service as create_generation
 from services.generation.settings import GenerationSettings
 from services.storage.app import create_service as create_storage
 from services.storage.settings import StorageSettings
+from tests.fake_generation import FakeGeneration
 from tests.gateway.driving import Answer, World, bearer
 from tests.kernel.totals import registration
 from tests.own_keys import FakeKeys
@@ -29,7 +30,9 @@ async def services(platform: Platform, tmp_path: Path) -> AsyncIterator[dict[str
     """Not started: a message is handled when it is given."""
     settings = read_settings(StorageSettings, SMARTSPEC_HOME=tmp_path)
     services = {
-        "credits": create_credits(read_settings(CreditsSettings), platform),
+        "credits": create_credits(
+            read_settings(CreditsSettings), platform, FakeGeneration(platform).peer
+        ),
         "generation": create_generation(
             read_settings(GenerationSettings), platform, Vendors({}, FakeKeys(platform).own_keys)
         ),

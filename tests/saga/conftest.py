@@ -224,9 +224,6 @@ def start(platform: Platform) -> Start:
         tokens = InternalTokens(platform.encryption.derived_secret("internal"), clock)
         own = replace(platform, bus=bus, clock=clock, internal_tokens=tokens)
         vendor = Vendor()
-        credits_service = credits_app.create_service(
-            read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10"), own
-        )
         settings = read_settings(
             GenerationSettings,
             SMARTSPEC_RESERVE_TIMEOUT_S=reserve_timeout_s,
@@ -235,13 +232,19 @@ def start(platform: Platform) -> Start:
         generation = generation_app.create_service(
             settings, own, Vendors({"kie": vendor}, FakeKeys(own).own_keys)
         )
+        assert generation.app is not None
+        credits_settings = read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10")
+        credits_service = credits_app.create_service(
+            credits_settings,
+            own,
+            credits_app.generation_of(credits_settings, own, {"generation": generation.app}),
+        )
         _hear_patiently(credits_service, generation)
         storage = _storage_on(bus)
         bus.subscribe("storage", storage, storage)
         died: list[str] = []
         for service in (credits_service, generation):
             await service.start(bus, died.append)
-        assert generation.app is not None
         transport = httpx.ASGITransport(generation.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://generation") as client:
             someone = who or Identity(new_id(), new_id(), "user", "free", frozenset())

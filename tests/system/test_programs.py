@@ -32,7 +32,10 @@ def test_each_process_has_a_port_of_its_own_and_the_gateway_knows_every_replica(
     assert by_name["generation"].environment["KEYS_URL"] == (
         f"http://127.0.0.1:{by_name['keys'].port}"
     )
-    assert "KEYS_URL" not in by_name["storage"].environment
+    assert by_name["credits-1"].environment["GENERATION_URL"] == (
+        f"http://127.0.0.1:{by_name['generation'].port}"
+    )
+    assert not by_name["storage"].environment.keys() & {"KEYS_URL", "GENERATION_URL"}
     vendors = f"http://127.0.0.1:{by_name['simulator'].port}"
     assert by_name["generation"].environment["SIMULATOR_URL"] == vendors
 
