@@ -2,20 +2,27 @@
 
 from collections.abc import Mapping
 
+import asyncpg
 from starlette.types import ASGIApp
 
+from kernel.clock import SystemClock
 from kernel.event_store import EventStore
 from kernel.http import create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.http.peer import Peer
+from kernel.identifiers import shown
 from kernel.inbox import Inbox
 from kernel.money import to_units
+from kernel.objects import LocalObjectStore
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
+from kernel.sql import Database
 from services.credits.adapters.due_accounts import DueAccounts
+from services.credits.adapters.seals import Seals
+from services.credits.adapters.verification import Fault, Figures, verified
 from services.credits.api import balance_routes
 from services.credits.domain import (
     ACCOUNT,
@@ -73,6 +80,7 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         low_below_units=to_units(settings.low_balance_credits),
         storage_units_per_gb_month=to_units(settings.storage_credits_per_gb_month),
     )
+    objects = LocalObjectStore(settings.objects_root)
     inbox = Inbox("credits", store, subscriptions(terms))
     free = PlanTerms("Free", monthly_units=to_units(settings.free_plan_credits))
 
@@ -93,6 +101,48 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         prepare=(define_free_plan,),
-        workers=(DueAccounts(store).run,),
+        workers=(DueAccounts(store).run, Seals(platform.database, platform.clock, objects).run),
         resources=(generation,),
+    )
+
+
+async def ledger_verdict(database: Database, *, tell_all: bool = False) -> tuple[int, str]:
+    """Whether the ledger is whole, as an exit status and in words: the first fault, or all."""
+    objects = LocalObjectStore(read_settings(CreditsSettings).objects_root)
+    try:
+        faults, figures = await verified(database, AGGREGATES, objects, SystemClock().now())
+    except asyncpg.UndefinedTableError as error:  # never started on this database, or dropped
+        return (
+            1,
+            f"ledger: can't be read: {error}; `python -m services migrate` or `rebuild credits`",
+        )
+    finally:
+        objects.close()
+    if not faults:
+        return 0, f"ledger: whole: {_counts(figures)}"
+    told = faults if tell_all else faults[:1]
+    lines = [f"ledger: {_words(fault)}" for fault in told]
+    return 1, "\n".join([*lines, f"ledger: {len(faults)} faults: {_counts(figures)}"])
+
+
+def _words(fault: Fault) -> str:
+    where = [
+        shown(prefix, identity)
+        for prefix, identity in (
+            ("account", fault.account_id),
+            ("task", fault.task_id),
+            ("entry", fault.entry_id),
+        )
+        if identity is not None
+    ]
+    if fault.position is not None:
+        where.append(f"position {fault.position}")
+    return ": ".join(part for part in (fault.rule, ", ".join(where), fault.found) if part)
+
+
+def _counts(figures: Figures) -> str:
+    return (
+        f"{figures.entries} entries in {figures.accounts} accounts, {figures.holds} holds,"
+        f" {figures.open_holds} of them open; {figures.seals} seals, the last {figures.head.hex()};"
+        f" {figures.unsealed} events wait for the next"
     )
