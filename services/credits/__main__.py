@@ -1,10 +1,33 @@
-"""python -m services.credits: this service as a process of its own."""
+"""python -m services.credits: this service as a process of its own.
 
+python -m services.credits                       migrate, and serve until a signal
+python -m services.credits ledger verify [--all] prove every entry, hold, head, row and seal
+"""
+
+import argparse
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from kernel.standalone import run
-from services.credits.app import SCHEMA, compose
+from kernel.standalone import run, run_once
+from services.credits.app import SCHEMA, compose, ledger_verdict
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 when it did what was asked, 1 when it could not or a rule is broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services.credits", description="SmartSpec credits"
+    )
+    nouns = parser.add_subparsers(dest="noun")
+    verbs = nouns.add_parser("ledger", help="the ledger").add_subparsers(dest="verb", required=True)
+    verify = verbs.add_parser("verify", help="prove every entry, hold, head, row and seal")
+    verify.add_argument("--all", action="store_true", help="tell of more than the first fault")
+    arguments = parser.parse_args(argv)
+    if arguments.noun is None:
+        return run(SCHEMA, compose, Path(__file__).parent / "migrations")
+    return run_once(partial(ledger_verdict, tell_all=arguments.all))
+
 
 if __name__ == "__main__":
-    sys.exit(run(SCHEMA, compose, Path(__file__).parent / "migrations"))
+    sys.exit(main())

@@ -2,22 +2,28 @@
 
 from collections.abc import Mapping
 
+import asyncpg
 from starlette.types import ASGIApp
 
+from kernel.clock import SystemClock
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.http.peer import Peer
 from kernel.inbox import Inbox
 from kernel.money import to_units
+from kernel.objects import LocalObjectStore
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
+from kernel.sql import Database
 from services.credits.adapters.due_accounts import DueAccounts
 from services.credits.adapters.generation_tasks import GenerationTasks
 from services.credits.adapters.reconciler import Reconciler
+from services.credits.adapters.seals import Seals
+from services.credits.adapters.verification import verified
 from services.credits.api import (
     Codes,
     Postings,
@@ -89,6 +95,7 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
     )
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     codes = Codes(store, idempotency)
+    objects = LocalObjectStore(settings.objects_root)
     inbox = Inbox("credits", store, subscriptions(terms))
     free = PlanTerms("Free", monthly_units=to_units(settings.free_plan_credits))
 
@@ -121,8 +128,28 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         prepare=(define_free_plan,),
         workers=(
             DueAccounts(store).run,
+            Seals(database, clock, objects).run,
             Reconciler(store, GenerationTasks(generation), end_hold).run,
             idempotency.run,
         ),
         resources=(generation,),
     )
+
+
+async def ledger_verdict(database: Database, *, tell_all: bool = False) -> tuple[int, str]:
+    """Whether the ledger is whole, as an exit status and in words: the first fault, or all."""
+    objects = LocalObjectStore(read_settings(CreditsSettings).objects_root)
+    try:
+        faults, figures = await verified(database, AGGREGATES, objects, SystemClock().now())
+    except asyncpg.UndefinedTableError as error:  # never started on this database, or dropped
+        return (
+            1,
+            f"ledger: can't be read: {error}; `python -m services migrate` or `rebuild credits`",
+        )
+    finally:
+        objects.close()
+    if not faults:
+        return 0, f"ledger: whole: {figures.words()}"
+    told = faults if tell_all else faults[:1]
+    lines = [f"ledger: {fault.words()}" for fault in told]
+    return 1, "\n".join([*lines, f"ledger: {len(faults)} faults: {figures.words()}"])

@@ -143,7 +143,7 @@ def _services(platform: Platform, home: Path, vendors_url: str) -> Services:
         generation, platform, generation_app.vendors_of(generation, own_keys, vendors_url)
     )
     assert made.app is not None
-    credits_settings = CreditsSettings()
+    credits_settings = CreditsSettings(SMARTSPEC_HOME=home)
     asked = credits_app.generation_of(credits_settings, platform, {"generation": made.app})
     return {
         "keys": keys,

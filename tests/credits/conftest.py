@@ -4,6 +4,7 @@ asks it."""
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -180,8 +181,12 @@ class Credits:
 
 
 @pytest.fixture
-async def credits_service(platform: Platform, clock: FakeClock) -> AsyncIterator[Credits]:
-    settings = read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10")
+async def credits_service(
+    platform: Platform, clock: FakeClock, tmp_path: Path
+) -> AsyncIterator[Credits]:
+    settings = read_settings(
+        CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10", SMARTSPEC_HOME=tmp_path
+    )
     generation = FakeGeneration(platform)
     service = create_service(settings, platform, generation.peer)
     assert service.store is not None

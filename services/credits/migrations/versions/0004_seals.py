@@ -23,7 +23,8 @@ def upgrade() -> None:
     )
     op.execute(
         """
-        CREATE OR REPLACE FUNCTION credits.refuse_change_of_seal() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION credits.refuse_change_of_seal()
+        RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             RAISE EXCEPTION 'seals are append-only: % refused', TG_OP
                 USING ERRCODE = 'insufficient_privilege';
