@@ -114,7 +114,9 @@ def test_an_admin_defines_a_plan_and_gives_it_to_somebody(
     path = f"/api/admin/users/{id_of(signed_in)}/plan"
     changed = admin.put(path, json={"plan_id": plan_id}).raise_for_status().json()
     assert changed["balance"]["available_credits"] == 500.5
-    assert [one["amount"] for one in user.client.get(f"{V2}/credits").json()["ending"]] == [500.5]
+    assert [
+        one["amount"] for one in user.client.get(f"{V2}/credits?ending=true").json()["ending"]
+    ] == [500.5]
 
 
 def test_what_is_an_admins_is_no_users_and_no_keys(user: User, signed_in: httpx.Client) -> None:

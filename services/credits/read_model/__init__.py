@@ -37,6 +37,7 @@ from services.credits.domain import (
 )
 from services.credits.read_model.balances import (
     Balance,
+    Ending,
     account_of_user,
     balance,
     project_balance,
@@ -64,6 +65,7 @@ from services.credits.read_model.usage import (
 __all__ = [
     "READ_MODEL",
     "Balance",
+    "Ending",
     "Transaction",
     "account_of_user",
     "balance",
