@@ -59,7 +59,8 @@ async def ensure(connection: Connection, model: ReadModel) -> None:
     lacking = await _lacking(connection, model)
     if lacking:
         raise Outdated(model.schema.removesuffix("_read"), lacking)
-    await _create(connection, model, model.schema)
+    if await _is_missing_something(connection, model):
+        await _create(connection, model, model.schema)
 
 
 async def rebuild(
@@ -169,6 +170,18 @@ async def _lacking(connection: Connection, model: ReadModel) -> list[str]:
         for column in table.columns
         if (table.name, column.name) not in there
     ]
+
+
+async def _is_missing_something(connection: Connection, model: ReadModel) -> bool:
+    """A table or an index. Where all is there, nothing has to be allowed to be made."""
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+        " WHERE n.nspname = $1",
+        model.schema,
+    )
+    names = {table.name for table in model.tables.sorted_tables}
+    names |= {str(index.name) for table in model.tables.sorted_tables for index in table.indexes}
+    return not names <= {row["relname"] for row in rows}
 
 
 async def _create(connection: Connection, model: ReadModel, schema: str) -> None:
