@@ -31,6 +31,7 @@ from services.credits.api import (
     code_routes,
     plan_routes,
     posting_routes,
+    proof_routes,
     reconciliation_routes,
     redeem_routes,
     subscription_routes,
@@ -110,6 +111,7 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
             [
                 balance_routes(database, clock),
                 usage_routes(database, clock),
+                proof_routes(database),
                 redeem_routes(codes),
                 posting_routes(Postings(store, idempotency)),
                 plan_routes(store),

@@ -45,6 +45,13 @@ from services.credits.read_model.balances import (
 )
 from services.credits.read_model.losses import losses_page, project_loss
 from services.credits.read_model.plans import plans, project_period, project_plan
+from services.credits.read_model.proofs import (
+    OPEN_HOLDS_MAX,
+    HoldEnding,
+    OpenHold,
+    Proof,
+    proof,
+)
 from services.credits.read_model.tables import TABLES
 from services.credits.read_model.transactions import (
     Transaction,
@@ -63,9 +70,13 @@ from services.credits.read_model.usage import (
 )
 
 __all__ = [
+    "OPEN_HOLDS_MAX",
     "READ_MODEL",
     "Balance",
     "Ending",
+    "HoldEnding",
+    "OpenHold",
+    "Proof",
     "Transaction",
     "account_of_user",
     "balance",
@@ -75,6 +86,7 @@ __all__ = [
     "losses_page",
     "plans",
     "project",
+    "proof",
     "usage_page",
     "usage_totals",
     "version_as_of",
