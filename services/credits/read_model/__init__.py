@@ -43,6 +43,7 @@ from services.credits.read_model.balances import (
     project_balance,
     project_opening,
 )
+from services.credits.read_model.holds import history_of_hold
 from services.credits.read_model.losses import losses_page, project_loss
 from services.credits.read_model.plans import plans, project_period, project_plan
 from services.credits.read_model.proofs import (
@@ -83,6 +84,7 @@ __all__ = [
     "entries_of_task",
     "entry_made_with",
     "history",
+    "history_of_hold",
     "losses_page",
     "plans",
     "project",
