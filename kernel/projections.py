@@ -145,14 +145,19 @@ async def replay(
         f" FROM {schema}.events ORDER BY position",
         prefetch=BATCH,
     ):
-        yield Recorded(
-            row["event_id"],
-            row["stream_id"],
-            row["version"],
-            codec.decode(row["type"], row["schema_version"], row["data"]),
-            row["recorded_at"],
-            Origin(**row["metadata"]),
-        )
+        yield recorded_of(row, codec)
+
+
+def recorded_of(row: asyncpg.Record, codec: EventCodec) -> Recorded[Any]:
+    """A row of a service's events, as its commit recorded it."""
+    return Recorded(
+        row["event_id"],
+        row["stream_id"],
+        row["version"],
+        codec.decode(row["type"], row["schema_version"], row["data"]),
+        row["recorded_at"],
+        Origin(**row["metadata"]),
+    )
 
 
 async def _lacking(connection: Connection, model: ReadModel) -> list[str]:
