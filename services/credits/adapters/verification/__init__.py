@@ -135,7 +135,7 @@ async def _snapshot(
             await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         await connection.execute(
             "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;"
-            f" SET LOCAL work_mem = '{WORK_MEMORY}'"
+            f" SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL max_parallel_workers_per_gather = 0"
         )
         yield connection, snapshot or await connection.fetchval("SELECT pg_export_snapshot()")
 
