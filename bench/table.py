@@ -12,15 +12,6 @@ README: Final = Path(__file__).parent / "README.md"
 BENCHES: Final = (
     *("append", "relay", "consume", "handled", "ledger", "ledger_size", "saga", "key_check"),
 )
-    "append",
-    "relay",
-    "consume",
-    "handled",
-    "ledger",
-    "saga",
-    "key_check",
-    "ledger_size",
-)
 BEGIN: Final = "<!-- python -m bench.table writes what follows -->\n"
 END: Final = "<!-- until here -->\n"
 

@@ -7,13 +7,23 @@ PLACES = 4
 
 
 def to_credits(units: int) -> float:
-    """The JSON number of `units`; exact to 4 places for every amount below 2**53 units."""
+    """The JSON number of `units`; exact to 4 places below 2**39 credits."""
     return units / UNITS_PER_CREDIT
 
 
 def to_units(credit: Decimal) -> int:
-    """Raises ValueError beyond 4 decimal places."""
-    scaled = credit * UNITS_PER_CREDIT
-    if scaled != scaled.to_integral_value():
+    """Raises ValueError beyond 4 decimal places.
+
+    By the digits: arithmetic of decimals rounds to 28 of them, and so may hide a place.
+    """
+    sign, digits, exponent = credit.as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("not a finite number")  # noqa: TRY004 - a value of the right type
+    number = int("".join(map(str, digits)))
+    if exponent + PLACES >= 0:
+        units, rest = number * int(10 ** (exponent + PLACES)), 0
+    else:
+        units, rest = divmod(number, int(10 ** -(exponent + PLACES)))
+    if rest:
         raise ValueError(f"more than {PLACES} decimal places")
-    return int(scaled)
+    return -units if sign else units

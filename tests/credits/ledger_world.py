@@ -1,5 +1,6 @@
 """A ledger in which everything has happened once, sealed, and how it is looked at and damaged."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from kernel.clock import new_id
 from kernel.objects import LocalObjectStore
 from kernel.unit import Unit
 from services.credits.adapters.due_accounts import DueAccounts
-from services.credits.adapters.seals import Seals
+from services.credits.adapters.seals import Seals, chain
 from services.credits.adapters.verification import Fault, verified
 from services.credits.app import AGGREGATES
 from services.credits.domain import (
@@ -34,6 +35,7 @@ from services.credits.domain import (
 from tests.credits.conftest import Credits, cancelled, completed, created, failed, registered
 
 ADMIN = new_id()
+SETTLED_WITHIN_S = 30
 GRANTED_FOR = timedelta(days=20)
 
 
@@ -161,9 +163,12 @@ class LedgerWorld:
         await self.store.transact(work)
 
     async def seal(self) -> None:
-        """All that is there: one look marks it, the next one finds it settled."""
-        await self.seals.seal_settled()
-        await self.seals.seal_settled()
+        """All that is there. Nothing is settled while any transaction of before runs on the server,
+        and other tests run theirs there."""
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            while (await chain(self.credits.platform.database))[2]:
+                await self.seals.seal_settled()
+                await asyncio.sleep(0)
 
     async def faults(self) -> list[Fault]:
         found, _ = await verified(

@@ -81,7 +81,7 @@ async def test_a_grant_may_end(credits_service: Credits, account: UUID) -> None:
     text = ends_at.isoformat().replace("+00:00", "Z")
     said = await post(credits_service, grant(account, expires_at=text))
     assert said["transaction"]["ends_at"] == text
-    balance = (await credits_service.get("", account)).json()
+    balance = (await credits_service.get("?ending=true", account)).json()
     assert {"amount": 2.5, "ends_at": text} in balance["ending"]
     due = await credits_service.rows("SELECT account_id, due_at FROM credits.due_accounts")
     assert {"account_id": account, "due_at": ends_at} in due

@@ -37,7 +37,11 @@ async def test_shows_the_balance_of_any_moment(credits_service: Credits) -> None
     assert [
         (one["total_credits"], one["used_credits"], one["reserved_credits"]) for one in balances
     ] == [(0, 0, 0), (10, 0, 0), (10, 0, 0), (10, 0, 1.5), (10, 1, 0)]
-    assert {str(one["ending"]) for one in balances} == {"None"}
+
+
+async def test_what_ends_is_known_for_now_alone(credits_service: Credits) -> None:
+    refused = await credits_service.get("?ending=true&as_of=2026-01-01T00:00:00Z", new_id())
+    assert (refused.status_code, refused.json()["details"]) == (422, {"field": "ending"})
 
 
 async def test_shows_the_ledger_up_to_that_moment(credits_service: Credits) -> None:

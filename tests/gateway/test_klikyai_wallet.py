@@ -15,7 +15,6 @@ BALANCE = {
     "used_credits": 25.5,
     "reserved_credits": 3.0001,
     "available_credits": 71.4999,
-    "ending": [],
 }
 
 

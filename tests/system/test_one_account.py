@@ -3,6 +3,8 @@ same while the ledger's process is killed again and again."""
 
 import asyncio
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +26,7 @@ from kernel.clock import SystemClock, new_id
 from kernel.testing import envelope_of
 from tests.system.conftest import servers
 from tests.system.containers import Containers
+from tests.system.product import ROOT
 
 CLIENTS = 50
 FOR_S = 30.0
@@ -177,11 +180,25 @@ async def test_fifty_clients_of_one_account_lose_and_overdraw_nothing(
     assert len(account.reserved) > CLIENTS
     assert account.declined, "nobody was ever short: the load proves nothing"
     await all_adds_up(settings["DATABASE_URL"], account)
+    verdict = await asyncio.to_thread(verify, containers)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
 def start(containers: Containers) -> None:
     containers.start("credits")
     containers.wait_ready("credits")
+
+
+def verify(containers: Containers) -> subprocess.CompletedProcess[str]:
+    """`python -m services.credits ledger verify`, beside the service that runs."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.credits", "ledger", "verify", "--all"],
+        cwd=ROOT,
+        env=containers.product.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def kill_now_and_then(containers: Containers, kills: int, for_s: float) -> None:

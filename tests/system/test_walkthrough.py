@@ -44,8 +44,7 @@ def test_the_readmes_walk_through_makes_a_picture_for_exactly_its_price(
         picture.load()
         assert (picture.format, picture.size) == ("PNG", (1024, 576))
     last_line = walked.stdout.strip().rpartition("\n")[2]
-    balance = json.loads(last_line[last_line.rindex('{"total_credits"') :])
-    assert [one["amount"] for one in balance.pop("ending")] == [98.5]
+    balance = json.loads(last_line[last_line.rindex("{") :])
     assert balance == {
         "total_credits": 100.0,
         "used_credits": 1.5,

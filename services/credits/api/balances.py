@@ -1,11 +1,13 @@
 """HTTP in: what an account has, now or at a moment before, and its ledger."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 
 from kernel.clock import Clock
 from kernel.errors import Invalid
@@ -20,10 +22,7 @@ from services.credits.api.answers import (
 )
 from services.credits.api.exact_json import Credits, ExactResponse, exact_credits
 from services.credits.api.statement import MEDIA_TYPE, statement
-from services.credits.api.words import Moment
-
-VERSION_MAX: Final = 2**31 - 1
-VERSION_DIGITS_MAX: Final = 10
+from services.credits.api.words import VERSION_MAX, Moment, before_version
 
 
 class EndingBody(BaseModel):
@@ -34,9 +33,9 @@ class EndingBody(BaseModel):
 
 
 class CreditsBody(BalanceBody):
-    """`ending` is known for now alone: null with `as_of`."""
+    """The balance, and with `?ending=true` what of it ends when, soonest first."""
 
-    ending: list[EndingBody] | None
+    ending: list[EndingBody] | SkipJsonSchema[None] = None
 
 
 class HistoryBody(BaseModel):
@@ -56,18 +55,20 @@ def balance_routes(database: Database, clock: Clock) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation/credits", tags=["credits"])
 
     @router.get("", response_model=CreditsBody)
-    async def get_credits(caller: Caller, as_of: AsOf = None) -> ExactResponse:
-        """The balance of the caller's account, and when what of it ends."""
+    async def get_credits(
+        caller: Caller, as_of: AsOf = None, *, ending: bool = False
+    ) -> ExactResponse:
+        """The balance of the caller's account; with `ending` also when what of it ends, which is
+        known for now alone."""
         if as_of is None:
             balance, endings = await read_model.balance(database, caller.account_id, clock.now())
-            ending = [
-                EndingBody(amount=exact_credits(one.units), ends_at=one.at) for one in endings
-            ]
-            return _credits(balance, ending)
+            body = balance_body(balance)
+            return ExactResponse(_with_endings(body, endings) if ending else body)
+        if ending:
+            raise Invalid("invalid_request", "ending: not with as_of.", {"field": "ending"})
         before = await _before(database, caller, as_of, clock)
         last = await read_model.history(database, caller.account_id, before_version=before, limit=1)
-        then = last[0].after if last else read_model.Balance()
-        return _credits(then, None)
+        return ExactResponse(balance_body(last[0].after if last else read_model.Balance()))
 
     @router.get("/history", response_model=HistoryBody)
     async def get_history(
@@ -77,7 +78,7 @@ def balance_routes(database: Database, clock: Clock) -> APIRouter:
         as_of: AsOf = None,
     ) -> ExactResponse:
         """The ledger of the caller's account, newest first."""
-        before = min(_version(cursor), await _before(database, caller, as_of, clock))
+        before = min(before_version(cursor), await _before(database, caller, as_of, clock))
         entries = await read_model.history(
             database, caller.account_id, before_version=before, limit=limit + 1
         )
@@ -105,8 +106,9 @@ def balance_routes(database: Database, clock: Clock) -> APIRouter:
     return router
 
 
-def _credits(balance: read_model.Balance, ending: list[EndingBody] | None) -> ExactResponse:
-    return ExactResponse(CreditsBody(**balance_body(balance).model_dump(), ending=ending))
+def _with_endings(body: BalanceBody, endings: Sequence[read_model.Ending]) -> CreditsBody:
+    ending = [EndingBody(amount=exact_credits(one.units), ends_at=one.at) for one in endings]
+    return CreditsBody(**body.model_dump(), ending=ending)
 
 
 async def _before(database: Database, caller: Caller, as_of: datetime | None, clock: Clock) -> int:
@@ -117,13 +119,3 @@ async def _before(database: Database, caller: Caller, as_of: datetime | None, cl
         raise Invalid("invalid_request", "as_of: is in the future.", {"field": "as_of"})
     async with database.connection() as connection:
         return 1 + await read_model.version_as_of(connection, caller.account_id, as_of)
-
-
-def _version(cursor: str | None) -> int:
-    if cursor is None:
-        return VERSION_MAX
-    # The length first: Python refuses to read a number of thousands of digits.
-    is_number = len(cursor) <= VERSION_DIGITS_MAX and cursor.isascii() and cursor.isdigit()
-    if not is_number or int(cursor) > VERSION_MAX:
-        raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
-    return int(cursor)

@@ -46,12 +46,13 @@ class Look:
         expects to find what is sought soon, and nothing is there."""
         broken = " OR ".join(f"({rule.broken})" for rule in self.rules)
         faults = ", ".join(
-            f"CASE WHEN {rule.broken} THEN ARRAY['{rule.name}', ({rule.found})::text] END"
+            f"CASE WHEN {rule.broken}"
+            f" THEN jsonb_build_array('{rule.name}', ({rule.found})::text) END"
             for rule in self.rules
         )
         return f"""
             SELECT position, account_id::text, task_id::text, entry_id::text,
-                to_jsonb(ARRAY[{faults}]) AS faults
+                jsonb_build_array({faults}) AS faults
             FROM ({self.rows}) AS looked_at
             WHERE {broken}
             ORDER BY position + 0, account_id, task_id LIMIT {FAULTS_MAX}"""
@@ -92,7 +93,7 @@ def faults_of(look: Look, rows: Sequence[asyncpg.Record]) -> list[Fault]:
 
 
 def _told(faults: Sequence[Any]) -> list[tuple[str, str]]:
-    return [(fault[0], fault[1] or "") for fault in faults if fault is not None and fault[0]]
+    return [(fault[0], fault[1] or "") for fault in faults if fault is not None]
 
 
 def _id(text: str | None) -> UUID | None:
