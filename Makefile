@@ -29,7 +29,7 @@ test: $(VENV)/installed ## All suites; real servers that are found are tested as
 campaign: $(VENV)/installed ## Break everything for ten minutes, then prove that nothing was lost
 	$(BIN)/python -m tests.campaign
 
-bench: $(BENCH_VENV)/installed ## Measure everything beside its peers, on a quiet machine; 10 minutes
+bench: $(BENCH_VENV)/installed ## Measure everything beside its peers, on a quiet machine; 15 minutes
 	for name in $(BENCHES); do $(BIN)/python -m bench.$$name || exit 1; done
 	$(BIN)/python -m bench.table
 
