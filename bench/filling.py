@@ -33,7 +33,7 @@ HOLDS: Final = 500_000
 """Each has an entry, and all but the last few a second one for its end."""
 ACCOUNTS: Final = 1_001
 BIG: Final = account(0)
-"""Every fifth hold is its."""
+"""Every fourth hold is its."""
 SINCE: Final = SystemClock().now() - timedelta(days=20)
 """Inside the month of the first grant, and of what the inbox remembers."""
 STEP: Final = timedelta(days=20) / (2 * HOLDS + 1_000)
@@ -108,7 +108,7 @@ _STEPS: Final = f"""
     CREATE TEMPORARY TABLE step ON COMMIT DROP AS
     WITH hold AS (
         SELECT hold_no, 2 * hold_no + $2 AS ends_at,
-            CASE WHEN hold_no % 5 = 0 THEN 0
+            CASE WHEN hold_no % 4 = 0 THEN 0
                 ELSE 1 + (hold_no * 7919) % $3 END AS account_no,
             10000 + 1000 * (hold_no % 9) AS units,
             CASE hold_no % 10 WHEN 9 THEN 0 WHEN 8 THEN 5000 WHEN 7 THEN 7000

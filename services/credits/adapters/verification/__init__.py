@@ -42,11 +42,9 @@ WORK_MEMORY: Final = "64MB"
 DAYS_MAX: Final = 3_660
 WITNESS_BYTES_MAX: Final = 1_024
 
-LOOKS: Final = (
-    seals.SEALED,
+LONG: Final = (seals.SEALED, holds.TASKS, accounts.ENTRIES)
+SHORT: Final = (
     *read_models.LOOKS,
-    holds.TASKS,
-    accounts.ENTRIES,
     heads.HEADS,
     heads.ACCOUNTS,
     holds.HOLD_HEADS,
@@ -101,7 +99,7 @@ async def verified(
 ) -> tuple[Sequence[Fault], Figures]:
     """All faults that were found, first in the order of positions, and what was looked at."""
     oldest_message = first_id_of(now - timedelta(days=KEPT_DAYS))
-    looks = [*LOOKS[:-1], messages_since(oldest_message), LOOKS[-1]]
+    looks = [*LONG, messages_since(oldest_message), *SHORT]
     work: deque[Work] = deque(partial(_faults, look) for look in looks)
     work.append(partial(_folds, aggregates))
     work.append(partial(_witnesses, objects, now))
