@@ -16,6 +16,9 @@ from kernel.sql import Connection, Database, create_tables
 from kernel.unit import Recorded
 
 BATCH = 1_000
+REBUILT_AT_ONCE = 20_000
+"""Events. Until a rebuild commits, no version of a row is removed, and each write of it goes past
+all of them: a row that every statement wrote would cost the square of their number."""
 
 
 class Outdated(SystemExit):
@@ -83,7 +86,7 @@ async def rebuild(
             for item in model.project(recorded):
                 batch.add(item)
             total += 1
-            if total % BATCH == 0:
+            if total % REBUILT_AT_ONCE == 0:
                 await batch.write(connection)
                 batch = Projection({model.schema: fresh})
         await batch.write(connection)

@@ -48,9 +48,10 @@ UNSEALED_AGE: Final = Gauge(
 )
 
 ROW_SHA256: Final = """sha256(convert_to(concat_ws('|', position, event_id, version, schema_version,
-    (extract(epoch FROM recorded_at) * 1000000)::bigint,
+    (date_part('epoch', recorded_at) * 1000000)::bigint,
     length(stream_id), length(type), stream_id, type, data, metadata), 'UTF8'))"""
-"""Of an event: every column, times in microseconds. Free text has its length before it, and JSON
+"""Of an event: every column, times in microseconds (a double has them exactly for centuries, and is
+much faster than `extract`, which is decimal). Free text has its length before it, and JSON
 ends where it ends, so two rows never read alike."""
 DIGEST: Final = f"sha256(string_agg({ROW_SHA256}, ''::bytea ORDER BY position))"
 
