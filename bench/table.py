@@ -9,7 +9,9 @@ from typing import Final
 from bench.repetitions import RESULTS, Row
 
 README: Final = Path(__file__).parent / "README.md"
-BENCHES: Final = ("append", "relay", "consume", "handled", "ledger", "saga", "key_check")
+BENCHES: Final = (
+    *("append", "relay", "consume", "handled", "ledger", "ledger_size", "saga", "key_check"),
+)
 BEGIN: Final = "<!-- python -m bench.table writes what follows -->\n"
 END: Final = "<!-- until here -->\n"
 

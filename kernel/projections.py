@@ -16,6 +16,9 @@ from kernel.sql import Connection, Database, create_tables
 from kernel.unit import Recorded
 
 BATCH = 1_000
+REBUILT_AT_ONCE = 20_000
+"""Events. Until a rebuild commits, no version of a row is removed, and each write of it goes past
+all of them: a row that every statement wrote would cost the square of their number."""
 
 
 class Outdated(SystemExit):
@@ -59,7 +62,8 @@ async def ensure(connection: Connection, model: ReadModel) -> None:
     lacking = await _lacking(connection, model)
     if lacking:
         raise Outdated(model.schema.removesuffix("_read"), lacking)
-    await _create(connection, model, model.schema)
+    if await _is_missing_something(connection, model):
+        await _create(connection, model, model.schema)
 
 
 async def rebuild(
@@ -82,7 +86,7 @@ async def rebuild(
             for item in model.project(recorded):
                 batch.add(item)
             total += 1
-            if total % BATCH == 0:
+            if total % REBUILT_AT_ONCE == 0:
                 await batch.write(connection)
                 batch = Projection({model.schema: fresh})
         await batch.write(connection)
@@ -144,14 +148,19 @@ async def replay(
         f" FROM {schema}.events ORDER BY position",
         prefetch=BATCH,
     ):
-        yield Recorded(
-            row["event_id"],
-            row["stream_id"],
-            row["version"],
-            codec.decode(row["type"], row["schema_version"], row["data"]),
-            row["recorded_at"],
-            Origin(**row["metadata"]),
-        )
+        yield recorded_of(row, codec)
+
+
+def recorded_of(row: asyncpg.Record, codec: EventCodec) -> Recorded[Any]:
+    """A row of a service's events, as its commit recorded it."""
+    return Recorded(
+        row["event_id"],
+        row["stream_id"],
+        row["version"],
+        codec.decode(row["type"], row["schema_version"], row["data"]),
+        row["recorded_at"],
+        Origin(**row["metadata"]),
+    )
 
 
 async def _lacking(connection: Connection, model: ReadModel) -> list[str]:
@@ -169,6 +178,18 @@ async def _lacking(connection: Connection, model: ReadModel) -> list[str]:
         for column in table.columns
         if (table.name, column.name) not in there
     ]
+
+
+async def _is_missing_something(connection: Connection, model: ReadModel) -> bool:
+    """A table or an index. Where all is there, nothing has to be allowed to be made."""
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+        " WHERE n.nspname = $1",
+        model.schema,
+    )
+    names = {table.name for table in model.tables.sorted_tables}
+    names |= {str(index.name) for table in model.tables.sorted_tables for index in table.indexes}
+    return not names <= {row["relname"] for row in rows}
 
 
 async def _create(connection: Connection, model: ReadModel, schema: str) -> None:

@@ -2,6 +2,7 @@
 
 python -m services.credits                       migrate, and serve until a signal
 python -m services.credits ledger verify [--all] prove every entry, hold, head, row and seal
+python -m services.credits ledger role NAME      print SQL that lets NAME add to the ledger alone
 """
 
 import argparse
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from kernel.standalone import run, run_once
+from services.credits.adapters.service_role import service_role
 from services.credits.app import SCHEMA, compose, ledger_verdict
 
 
@@ -23,9 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = nouns.add_parser("ledger", help="the ledger").add_subparsers(dest="verb", required=True)
     verify = verbs.add_parser("verify", help="prove every entry, hold, head, row and seal")
     verify.add_argument("--all", action="store_true", help="tell of more than the first fault")
+    role = verbs.add_parser("role", help="print SQL that lets a role add to the ledger alone")
+    role.add_argument("name")
     arguments = parser.parse_args(argv)
     if arguments.noun is None:
         return run(SCHEMA, compose, Path(__file__).parent / "migrations")
+    if arguments.verb == "role":
+        try:
+            sys.stdout.write(f"{service_role(arguments.name)}\n")
+        except ValueError as error:
+            parser.error(str(error))
+        return 0
     return run_once(partial(ledger_verdict, tell_all=arguments.all))
 
 

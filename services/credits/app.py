@@ -29,8 +29,10 @@ from services.credits.api import (
     Postings,
     balance_routes,
     code_routes,
+    explanation_routes,
     plan_routes,
     posting_routes,
+    proof_routes,
     reconciliation_routes,
     redeem_routes,
     subscription_routes,
@@ -96,6 +98,7 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     codes = Codes(store, idempotency)
     objects = LocalObjectStore(settings.objects_root)
+    tasks = GenerationTasks(generation)
     inbox = Inbox("credits", store, subscriptions(terms))
     free = PlanTerms("Free", monthly_units=to_units(settings.free_plan_credits))
 
@@ -110,6 +113,8 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
             [
                 balance_routes(database, clock),
                 usage_routes(database, clock),
+                proof_routes(database),
+                explanation_routes(store, tasks),
                 redeem_routes(codes),
                 posting_routes(Postings(store, idempotency)),
                 plan_routes(store),
@@ -129,7 +134,7 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         workers=(
             DueAccounts(store).run,
             Seals(database, clock, objects).run,
-            Reconciler(store, GenerationTasks(generation), end_hold).run,
+            Reconciler(store, tasks, end_hold).run,
             idempotency.run,
         ),
         resources=(generation,),

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from kernel.embedded_postgres import EmbeddedPostgres
@@ -16,6 +17,7 @@ from services.simulator.domain.scenarios import draw
 from tests.campaign.checker import check
 from tests.campaign.final_reads import Told
 from tests.campaign.invariants import Violation
+from tests.campaign.invariants.proof import ledger_is_proved
 from tests.campaign.load import Load
 from tests.campaign.process import (
     GONE_TIMEOUT_S,
@@ -124,18 +126,20 @@ def run(plan: Plan, say: Callable[[str], object]) -> Report:
             asyncio.run(_Drive(plan, product, report, say).run())
         server = EmbeddedPostgres(home / "postgres")
         try:
-            report.violations = asyncio.run(
-                check(
-                    server.start(),
-                    home / "objects",
-                    report.told,
-                    journal=home / "simulator" / "journal.jsonl",
-                )
-            )
+            report.violations = asyncio.run(_checked(server.start(), home, report.told))
         finally:
             server.stop()
     report.lasted_s = time.monotonic() - began
     return report
+
+
+async def _checked(dsn: str, home: Path, told: Told) -> list[Violation]:
+    objects_root = home / "objects"
+    journal = home / "simulator" / "journal.jsonl"
+    return [
+        *await ledger_is_proved(dsn, objects_root),
+        *await check(dsn, objects_root, told, journal=journal),
+    ]
 
 
 @dataclass

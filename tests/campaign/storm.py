@@ -18,6 +18,7 @@ from tests.campaign.faults import Kind, schedule
 from tests.campaign.final_reads import Told
 from tests.campaign.injector import Injector
 from tests.campaign.invariants import Violation
+from tests.campaign.invariants.proof import ledger_is_proved
 from tests.campaign.load import Load
 from tests.campaign.quiet import hurry_retries, left_to_do
 from tests.campaign.world import World, living_world
@@ -139,9 +140,11 @@ async def _storm(plan: Plan, say: Callable[[str], object]) -> Report:
         say("checking")
         if plan.log is not None:
             plan.log.write_text(world.words())
-        report.violations = await check(
-            world.dsn, world.home / "objects", report.told, journal=world.journal
-        )
+        objects_root = world.home / "objects"
+        report.violations = [
+            *await ledger_is_proved(world.dsn, objects_root),
+            *await check(world.dsn, objects_root, report.told, journal=world.journal),
+        ]
     return report
 
 

@@ -217,7 +217,7 @@ async def test_a_row_with_a_column_that_its_table_lacks_is_refused(
 async def test_a_rebuild_gives_the_same_rows(
     database_with_tables: Database, projecting: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.projections.BATCH", 4)
+    monkeypatch.setattr("kernel.projections.REBUILT_AT_ONCE", 4)
     store = _store(database_with_tables, projecting)
     for amount in range(1, 12):
         await _add(store, amount, 30)

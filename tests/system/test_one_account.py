@@ -3,9 +3,11 @@ same while the ledger's process is killed again and again."""
 
 import asyncio
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -24,6 +26,7 @@ from kernel.clock import SystemClock, new_id
 from kernel.testing import envelope_of
 from tests.system.conftest import servers
 from tests.system.containers import Containers
+from tests.system.product import ROOT
 
 CLIENTS = 50
 FOR_S = 30.0
@@ -141,21 +144,31 @@ class Account:
 
 
 @pytest.fixture
-def containers() -> Iterator[Containers]:
-    with (
-        servers() as settings,
-        tempfile.TemporaryDirectory(prefix="smartspec-one-account-") as folder,
-        Containers(Path(folder), settings) as containers,
-    ):
-        yield containers
+def ledgers() -> Iterator[list[Containers]]:
+    """Two, each on a database and queues of its own."""
+    with ExitStack() as stack:
+        made = []
+        for _ in range(2):
+            settings = stack.enter_context(servers())
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="smartspec-one-account-")
+            )
+            made.append(stack.enter_context(Containers(Path(folder), settings)))
+        yield made
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kills", [0, 5])
 async def test_fifty_clients_of_one_account_lose_and_overdraw_nothing(
-    containers: Containers, kills: int
+    ledgers: list[Containers],
 ) -> None:
-    await asyncio.to_thread(start, containers)
+    """One ledger is left alone, the other one's process is killed five times, at the same time."""
+    for containers in ledgers:
+        await asyncio.to_thread(start, containers)
+    left_alone, killed = ledgers
+    await asyncio.gather(spent(left_alone, kills=0), spent(killed, kills=5))
+
+
+async def spent(containers: Containers, kills: int) -> None:
     settings = containers.settings
     bus = RabbitMQBus(settings["RABBITMQ_URL"], prefix=settings["SMARTSPEC_QUEUE_PREFIX"])
     account = Account(bus)
@@ -177,11 +190,25 @@ async def test_fifty_clients_of_one_account_lose_and_overdraw_nothing(
     assert len(account.reserved) > CLIENTS
     assert account.declined, "nobody was ever short: the load proves nothing"
     await all_adds_up(settings["DATABASE_URL"], account)
+    verdict = await asyncio.to_thread(verify, containers)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
 def start(containers: Containers) -> None:
     containers.start("credits")
     containers.wait_ready("credits")
+
+
+def verify(containers: Containers) -> subprocess.CompletedProcess[str]:
+    """`python -m services.credits ledger verify`, beside the service that runs."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.credits", "ledger", "verify", "--all"],
+        cwd=ROOT,
+        env=containers.product.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def kill_now_and_then(containers: Containers, kills: int, for_s: float) -> None:

@@ -67,6 +67,8 @@ ROUTES = {
     ("GET", "/api/v2/generation/credits"),
     ("GET", "/api/v2/generation/credits/history"),
     ("GET", "/api/v2/generation/credits/history.csv"),
+    ("GET", "/api/v2/generation/credits/proof"),
+    ("GET", "/api/v2/generation/credits/explain/{task_id}"),
     ("POST", "/api/v2/generation/credits/redeem"),
     ("GET", "/api/v2/generation/usage"),
     ("GET", "/wallet"),

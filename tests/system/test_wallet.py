@@ -12,7 +12,7 @@ import pytest
 
 from kernel.clock import new_id
 from tests.system.conftest import ONE_AND_MANY
-from tests.system.product import V2, Product, User, log_in
+from tests.system.product import V2, Product, User, log_in, wait_until
 
 pytestmark = ONE_AND_MANY
 
@@ -39,6 +39,12 @@ def signed_in(product: Product, user: User) -> Iterator[httpx.Client]:
 
 def id_of(signed_in: httpx.Client) -> str:
     return str(signed_in.get("/auth/me").raise_for_status().json()["data"]["id"])
+
+
+def plan_of(admin: httpx.Client, user: User) -> str:
+    """As keys has it, which hears of it."""
+    listed = admin.get("/api/admin/users", params={"email": user.email}).raise_for_status().json()
+    return str(listed["users"][0]["plan"])
 
 
 def wallet(signed_in: httpx.Client, path: str = "") -> dict[str, Any]:
@@ -114,6 +120,7 @@ def test_an_admin_defines_a_plan_and_gives_it_to_somebody(
     path = f"/api/admin/users/{id_of(signed_in)}/plan"
     changed = admin.put(path, json={"plan_id": plan_id}).raise_for_status().json()
     assert changed["balance"]["available_credits"] == 500.5
+    wait_until(lambda: plan_of(admin, user) == plan_id)
     assert [
         one["amount"] for one in user.client.get(f"{V2}/credits?ending=true").json()["ending"]
     ] == [500.5]

@@ -13,6 +13,7 @@ from kernel.http.peer import Peer
 
 STATES: Final = "/internal/tasks/states"
 LIVE: Final = "/internal/tasks/live"
+HISTORY: Final = "/internal/tasks/history"
 STATES_MAX: Final = 500
 LIVE_MAX: Final = 1_000
 
@@ -49,6 +50,51 @@ class LivePage(BaseModel):
     next: UUID | None
 
 
+class Limited(BaseModel):
+    """By the monthly limit of the key that asked."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    limit_units: NonNegativeInt
+    used_units: NonNegativeInt
+
+
+class TaskFacts(BaseModel):
+    """What of an event explains a charge; whatever else it may say is not taken."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    task_type: str | None = None
+    model_id: str | None = None
+    provider: str | None = None
+    own_key: bool | None = None
+    outputs: NonNegativeInt | None = None
+    price_units: NonNegativeInt | None = None
+    required_units: NonNegativeInt | None = None
+    available_units: NonNegativeInt | None = None
+    limited: Limited | None = None
+    index: NonNegativeInt | None = None
+    attempt: NonNegativeInt | None = None
+    code: str | None = None
+    charged_units: NonNegativeInt | None = None
+    outcome: str | None = None
+
+
+class TaskEvent(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event_id: UUID
+    type: str
+    at: datetime
+    causation_id: UUID | None
+    correlation_id: str
+    facts: TaskFacts
+
+
+class _History(BaseModel):
+    events: list[TaskEvent]
+
+
 class _States(BaseModel):
     tasks: dict[UUID, TaskState]
 
@@ -68,6 +114,10 @@ class GenerationTasks:
         """At most `LIVE_MAX` tasks that have their credits and have not ended, by their ids."""
         question = {"after": str(after) if after else None, "limit": LIVE_MAX}
         return await self._asked(LIVE, question, LivePage)
+
+    async def history(self, task_id: UUID) -> Sequence[TaskEvent]:
+        """What happened to the task, in order; nothing if generation does not know it."""
+        return (await self._asked(HISTORY, {"task_id": str(task_id)}, _History)).events
 
     async def _asked(self, path: str, question: Mapping[str, object], kind: type[B]) -> B:
         answer = await self._generation.ask(path, question)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -22,10 +22,7 @@ from services.credits.api.answers import (
 )
 from services.credits.api.exact_json import Credits, ExactResponse, exact_credits
 from services.credits.api.statement import MEDIA_TYPE, statement
-from services.credits.api.words import Moment
-
-VERSION_MAX: Final = 2**31 - 1
-VERSION_DIGITS_MAX: Final = 10
+from services.credits.api.words import VERSION_MAX, Moment, before_version
 
 
 class EndingBody(BaseModel):
@@ -81,7 +78,7 @@ def balance_routes(database: Database, clock: Clock) -> APIRouter:
         as_of: AsOf = None,
     ) -> ExactResponse:
         """The ledger of the caller's account, newest first."""
-        before = min(_version(cursor), await _before(database, caller, as_of, clock))
+        before = min(before_version(cursor), await _before(database, caller, as_of, clock))
         entries = await read_model.history(
             database, caller.account_id, before_version=before, limit=limit + 1
         )
@@ -122,13 +119,3 @@ async def _before(database: Database, caller: Caller, as_of: datetime | None, cl
         raise Invalid("invalid_request", "as_of: is in the future.", {"field": "as_of"})
     async with database.connection() as connection:
         return 1 + await read_model.version_as_of(connection, caller.account_id, as_of)
-
-
-def _version(cursor: str | None) -> int:
-    if cursor is None:
-        return VERSION_MAX
-    # The length first: Python refuses to read a number of thousands of digits.
-    is_number = len(cursor) <= VERSION_DIGITS_MAX and cursor.isascii() and cursor.isdigit()
-    if not is_number or int(cursor) > VERSION_MAX:
-        raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
-    return int(cursor)

@@ -36,7 +36,7 @@ class DifferenceBody(BaseModel):
     id: str
     kind: str
     task_id: str
-    account_id: UUID
+    account_id: str
     amount_credits: float
     found_at: datetime
     seen_at: datetime
@@ -49,7 +49,7 @@ class LossBody(BaseModel):
 
     id: str
     task_id: str
-    account_id: UUID
+    account_id: str
     index: int | None
     amount_credits: float
     reason: str
@@ -147,7 +147,7 @@ def _difference_body(row: asyncpg.Record) -> DifferenceBody:
         id=shown("difference", row["difference_id"]),
         kind=row["kind"],
         task_id=shown("task", row["task_id"]),
-        account_id=row["account_id"],
+        account_id=shown("account", row["account_id"]),
         amount_credits=to_credits(row["amount_units"]),
         found_at=row["found_at"],
         seen_at=row["seen_at"],
@@ -160,7 +160,7 @@ def _loss_body(row: asyncpg.Record) -> LossBody:
     return LossBody(
         id=shown("entry", row["entry_id"]),
         task_id=shown("task", row["task_id"]),
-        account_id=row["account_id"],
+        account_id=shown("account", row["account_id"]),
         index=row["output_index"],
         amount_credits=to_credits(row["amount_units"]),
         reason=row["reason"],

@@ -1,4 +1,4 @@
-"""What clients say to credits, field by field: exact amounts, moments, ids, words."""
+"""What clients say to credits, field by field: exact amounts, moments, ids, words, cursors."""
 
 import re
 from collections.abc import Callable
@@ -24,6 +24,8 @@ from kernel.money import PLACES
 AMOUNT_MAX: Final = Decimal(10**12)
 REASON_LENGTH_MAX: Final = 200
 NAME_LENGTH_MAX: Final = 100
+VERSION_MAX: Final = 2**31 - 1
+VERSION_DIGITS_MAX: Final = 10
 YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 9998
 """So that a month more or less is a time still."""
@@ -118,3 +120,15 @@ class StrictRequest(BaseModel):
 def refuse(field: str, words: str) -> Invalid:
     """What a body's fields say together can be wrong where each alone is right."""
     return Invalid("invalid_request", f"{field}: {words}", {"field": field})
+
+
+def before_version(cursor: str | None) -> int:
+    """Where a list of an account's entries, newest first, goes on: with those before this version.
+    Raises `Invalid`."""
+    if cursor is None:
+        return VERSION_MAX
+    # The length first: Python refuses to read a number of thousands of digits.
+    is_number = len(cursor) <= VERSION_DIGITS_MAX and cursor.isascii() and cursor.isdigit()
+    if not is_number or int(cursor) > VERSION_MAX:
+        raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
+    return int(cursor)

@@ -43,8 +43,16 @@ from services.credits.read_model.balances import (
     project_balance,
     project_opening,
 )
+from services.credits.read_model.holds import history_of_hold
 from services.credits.read_model.losses import losses_page, project_loss
 from services.credits.read_model.plans import plans, project_period, project_plan
+from services.credits.read_model.proofs import (
+    OPEN_HOLDS_MAX,
+    HoldEnding,
+    OpenHold,
+    Proof,
+    proof,
+)
 from services.credits.read_model.tables import TABLES
 from services.credits.read_model.transactions import (
     Transaction,
@@ -63,18 +71,24 @@ from services.credits.read_model.usage import (
 )
 
 __all__ = [
+    "OPEN_HOLDS_MAX",
     "READ_MODEL",
     "Balance",
     "Ending",
+    "HoldEnding",
+    "OpenHold",
+    "Proof",
     "Transaction",
     "account_of_user",
     "balance",
     "entries_of_task",
     "entry_made_with",
     "history",
+    "history_of_hold",
     "losses_page",
     "plans",
     "project",
+    "proof",
     "usage_page",
     "usage_totals",
     "version_as_of",

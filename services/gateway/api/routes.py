@@ -200,6 +200,14 @@ CREDITS: Final = (
     Route(
         "GET", f"{_V2}/credits/history.csv", "credits", "The ledger as CSV", scope="credits:read"
     ),
+    Route("GET", f"{_V2}/credits/proof", "credits", "What adds up to it", scope="credits:read"),
+    Route(
+        "GET",
+        f"{_V2}/credits/explain/{{task_id}}",
+        "credits",
+        "Why a task was charged",
+        scope="credits:read",
+    ),
     Route("GET", f"{_V2}/usage", "credits", "What credits were used for", scope="credits:read"),
     Route(
         "POST",

@@ -11,7 +11,11 @@ from tests.campaign.invariants.messages import (
     requests_have_one_effect,
 )
 from tests.campaign.invariants.providers import asked_once
-from tests.campaign.invariants.tasks import charged_if_completed, tasks_end
+from tests.campaign.invariants.tasks import (
+    charged_if_completed,
+    late_outputs_are_losses,
+    tasks_end,
+)
 from tests.campaign.invariants.violation import Violation
 
 Invariant = Callable[[FinalReads], Iterable[Violation]]
@@ -21,6 +25,7 @@ INVARIANTS: Sequence[Invariant] = (
     holds_end_once,
     balances_add_up,
     charged_if_completed,
+    late_outputs_are_losses,
     completed_outputs_are_on_disk,
     handled_once,
     requests_have_one_effect,

@@ -8,6 +8,8 @@ from tests.campaign.final_reads import Event, FinalReads
 from tests.campaign.invariants.violation import Violation
 
 ENDINGS: Final = frozenset({"TaskCompleted", "TaskFailed", "TaskCancelled", "TaskDeclined"})
+LATE: Final = "OutputCameLate"
+"""It is noted after the end, and changes nothing of it."""
 
 
 def tasks_end(reads: FinalReads) -> Iterable[Violation]:
@@ -21,8 +23,10 @@ def tasks_end(reads: FinalReads) -> Iterable[Violation]:
         endings = [event.type for event in events if event.type in ENDINGS]
         if len(endings) != 1:
             yield Violation(1, f"task-{task_id}", f"endings: {', '.join(endings) or 'none'}")
-        elif events[-1].type not in ENDINGS:
-            yield Violation(1, f"task-{task_id}", f"{events[-1].type} after its end")
+            continue
+        last = [event for event in events if event.type != LATE][-1]
+        if last.type not in ENDINGS:
+            yield Violation(1, f"task-{task_id}", f"{last.type} after its end")
 
 
 def charged_if_completed(reads: FinalReads) -> Iterable[Violation]:
@@ -38,6 +42,25 @@ def charged_if_completed(reads: FinalReads) -> Iterable[Violation]:
             yield Violation(4, f"task-{task_id}", f"says that {told} is owed, not {owed}")
     for task_id in reads.holds.keys() - reads.tasks.keys():
         yield Violation(4, f"hold-{task_id}", "holds for a task that is not in the history")
+
+
+def late_outputs_are_losses(reads: FinalReads) -> Iterable[Violation]:
+    """4, of what nobody pays for: the platform's account of losses has each output once."""
+    for task_id, events in reads.tasks.items():
+        late = sorted(_late(event) for event in events if event.type == LATE)
+        lost = sorted(
+            _late(event)
+            for event in reads.holds.get(task_id, ())
+            if event.type == "LossEntered" and event.data["index"] is not None
+        )
+        if late != lost:
+            yield Violation(4, f"task-{task_id}", f"came late: {late}, lost: {lost}")
+
+
+def _late(event: Event) -> tuple[int, int]:
+    """Which output, and its price."""
+    units = event.data["price_units"] if event.type == LATE else event.data["amount_units"]
+    return int(event.data["index"]), int(units)
 
 
 def _owed(events: Sequence[Event]) -> int:

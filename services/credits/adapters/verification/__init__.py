@@ -42,11 +42,9 @@ WORK_MEMORY: Final = "64MB"
 DAYS_MAX: Final = 3_660
 WITNESS_BYTES_MAX: Final = 1_024
 
-LOOKS: Final = (
-    seals.SEALED,
+LONG: Final = (seals.SEALED, holds.TASKS, accounts.ENTRIES)
+SHORT: Final = (
     *read_models.LOOKS,
-    holds.TASKS,
-    accounts.ENTRIES,
     heads.HEADS,
     heads.ACCOUNTS,
     holds.HOLD_HEADS,
@@ -101,7 +99,7 @@ async def verified(
 ) -> tuple[Sequence[Fault], Figures]:
     """All faults that were found, first in the order of positions, and what was looked at."""
     oldest_message = first_id_of(now - timedelta(days=KEPT_DAYS))
-    looks = [*LOOKS[:-1], messages_since(oldest_message), LOOKS[-1]]
+    looks = [*LONG, messages_since(oldest_message), *SHORT]
     work: deque[Work] = deque(partial(_faults, look) for look in looks)
     work.append(partial(_folds, aggregates))
     work.append(partial(_witnesses, objects, now))
@@ -135,7 +133,7 @@ async def _snapshot(
             await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         await connection.execute(
             "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;"
-            f" SET LOCAL work_mem = '{WORK_MEMORY}'"
+            f" SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL max_parallel_workers_per_gather = 0"
         )
         yield connection, snapshot or await connection.fetchval("SELECT pg_export_snapshot()")
 

@@ -6,11 +6,12 @@ from services.credits.adapters.verification.rules import Look, Rule
 
 _TYPES: Final = """('AccountOpened', 'GrantEntered', 'HoldEntered', 'CommitEntered',
     'ReleaseEntered', 'RefundEntered', 'AdjustmentEntered', 'ChargeEntered', 'ExpiryEntered')"""
-# What an entry's own amount changes, by its type.
+# What an entry's own amount changes, by its type. `OFFSET 0` has the server take the figures out
+# of the JSON before it sorts: otherwise it carries the JSON itself through the sort.
 _ENTRY: Final = f"""
-    SELECT position, event_id, stream_id, version, type, data,
+    SELECT position, stream_id COLLATE "C" AS stream_id, version, type,
         data->>'account_id' AS account_id, data->>'task_id' AS task_id, event_id AS entry_id,
-        units,
+        units, data->>'amount_units' AS amount, (data->>'released_units')::bigint AS back,
         coalesce((data->>'granted_after')::bigint, 0) AS granted,
         coalesce((data->>'used_after')::bigint, 0) AS used,
         coalesce((data->>'held_after')::bigint, 0) AS held,
@@ -26,7 +27,7 @@ _ENTRY: Final = f"""
     FROM (
         SELECT *, coalesce((data->>'amount_units')::bigint, 0) AS units FROM credits.events
         WHERE stream_id LIKE 'account-%' OR type IN {_TYPES}
-    ) AS event"""
+    ) AS event OFFSET 0"""
 _CHAINED: Final = f"""
     SELECT *,
         coalesce(lag(version) OVER entries, 0) AS version_before,
@@ -67,8 +68,8 @@ ENTRIES: Final = Look(
             "wrong_amount",
             "An entry's amount is more than nothing; a hold may be of nothing",
             "CASE WHEN type IN ('AccountOpened', 'HoldEntered', 'ReleaseEntered') THEN units < 0"
-            " ELSE units <= 0 OR (data->>'released_units')::bigint < 0 END",
-            "data->>'amount_units'",
+            " ELSE units <= 0 OR back < 0 END",
+            "amount",
         ),
         Rule(
             "wrong_balance",
