@@ -386,6 +386,7 @@ def families(text: str) -> dict[str, Metric]:
 BASE_UNITS = ("seconds", "bytes", "total", "info", "ratio")
 COUNTS_OF_THINGS = {
     "smartspec_audit_unsealed_logs",
+    "smartspec_ledger_sealed_position",
     "smartspec_outbox_pending",
     "smartspec_platform_losses_units",
     "smartspec_reconciliation_differences",
