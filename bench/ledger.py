@@ -7,8 +7,10 @@ import asyncio
 import random
 import resource
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, Final
 from uuid import UUID
@@ -199,10 +201,10 @@ async def _in_process(accounts: Sequence[UUID]) -> Figures:
     """Inbox, lanes, decision, commit: what is left of `_backlog` without a broker on either side;
     what is announced stays in the outbox. As many are at hand at once as the broker delivers."""
     messages = [task_created(one) for one in accounts]
-    async with _database() as database:
+    async with _database() as database, _home() as home:
         async with database.connection() as connection:
             await ensure(connection, READ_MODEL)
-        service = _composed(database, MemoryBus())
+        service = _composed(database, MemoryBus(), home)
         inbox, store = service.inbox, service.store
         assert inbox is not None
         assert store is not None
@@ -230,7 +232,18 @@ async def _database() -> AsyncIterator[Database]:
 @asynccontextmanager
 async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
     """The service as its process composes it, without its HTTP."""
-    service = _composed(database, bus)
+    async with _home() as home, _running(_composed(database, bus, home), bus):
+        yield
+
+
+@asynccontextmanager
+async def _home() -> AsyncIterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="smartspec-bench-") as name:
+        yield Path(name)
+
+
+@asynccontextmanager
+async def _running(service: Service, bus: RabbitMQBus) -> AsyncIterator[None]:
     assert service.store is not None
     await service.start(bus, _failed)
     try:
@@ -244,11 +257,12 @@ async def _credits(database: Database, bus: RabbitMQBus) -> AsyncIterator[None]:
         await service.stop()
 
 
-def _composed(database: Database, bus: Bus) -> Service:
+def _composed(database: Database, bus: Bus, home: Path) -> Service:
     secrets = Secrets((_SECRET,), _SECRET, _SECRET)
     platform = Platform.on(Ground.of(secrets, bus, "http://smartspec.test"), database)
     never_asked = Peer.at("generation", ["http://127.0.0.1:9"], platform.internal_tokens)
-    return app.create_service(CreditsSettings(), platform, never_asked)
+    settings = CreditsSettings(SMARTSPEC_HOME=home)
+    return app.create_service(settings, platform, never_asked)
 
 
 async def _open_accounts(store: EventStore) -> None:

@@ -183,7 +183,8 @@ async def _client(ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
     ground = Ground.of(secrets, MemoryBus(), "http://smartspec.test")
     platform = Platform.on(ground, ledger.database)
     never_asked = Peer.at("generation", ["http://127.0.0.1:9"], platform.internal_tokens)
-    service = app.create_service(CreditsSettings(), platform, never_asked)
+    settings = CreditsSettings(SMARTSPEC_HOME=ledger.home)
+    service = app.create_service(settings, platform, never_asked)
     assert service.app is not None
     who = Identity(new_id(), filling.BIG, "user", "free", frozenset({"credits:read"}))
 

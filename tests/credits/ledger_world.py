@@ -35,7 +35,7 @@ from services.credits.domain import (
 from tests.credits.conftest import Credits, cancelled, completed, created, failed, registered
 
 ADMIN = new_id()
-SETTLED_WITHIN_S = 30
+SETTLED_WITHIN_S = 60
 GRANTED_FOR = timedelta(days=20)
 
 

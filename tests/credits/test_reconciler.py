@@ -22,6 +22,7 @@ from kernel.http.peer import Peer
 from kernel.projections import rebuild, verify
 from kernel.service import Platform
 from kernel.telemetry.metrics import REGISTRY
+from services.credits.adapters import reconciler
 from services.credits.adapters.differences import EVERY, KEPT_FOR, Differences, Found, Kind
 from services.credits.adapters.generation_tasks import LIVE, LIVE_MAX, STATES, STATES_MAX
 from services.credits.adapters.generation_tasks import GenerationTasks as Tasks
@@ -190,6 +191,19 @@ async def test_a_hold_whose_tasks_completion_was_lost_is_charged_as_its_end_says
     assert await bench.differences() == [("hold_of_ended_task", task, "committed", True)]
     (used,) = await bench.credits.rows("SELECT outcome FROM credits_read.usage_records")
     assert used["outcome"] == "completed"
+
+
+async def test_of_many_holds_without_a_task_some_wait_for_a_person(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Generation may have lost its database: then its tasks may be running all the same."""
+    monkeypatch.setattr(reconciler, "STRANGERS_MAX", 2)
+    for _ in range(3):
+        await bench.held()
+    await bench.round()
+    assert (await bench.balance()).reserved_units == PRICE
+    actions = [action for _, _, action, _ in await bench.differences()]
+    assert actions == ["released", "released", "left_open"]
 
 
 async def test_a_hold_whose_tasks_failure_was_lost_is_released(bench: Bench) -> None:

@@ -39,7 +39,9 @@ async def services(platform: Platform, tmp_path: Path) -> AsyncIterator[dict[str
     )
     services = {
         "credits": create_credits(
-            read_settings(CreditsSettings), platform, FakeGeneration(platform).peer
+            read_settings(CreditsSettings, SMARTSPEC_HOME=tmp_path),
+            platform,
+            FakeGeneration(platform).peer,
         ),
         "generation": create_generation(
             read_settings(GenerationSettings), platform, Vendors({}, FakeKeys(platform).own_keys)

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -207,7 +208,7 @@ Start = Callable[..., AbstractAsyncContextManager[Together]]
 
 
 @pytest.fixture
-def start(platform: Platform) -> Start:
+def start(platform: Platform, tmp_path: Path) -> Start:
     """Begin: `seed` chooses the delays, `copies` of each message are delivered. `who` acts."""
 
     @asynccontextmanager
@@ -233,7 +234,9 @@ def start(platform: Platform) -> Start:
             settings, own, Vendors({"kie": vendor}, FakeKeys(own).own_keys)
         )
         assert generation.app is not None
-        credits_settings = read_settings(CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10")
+        credits_settings = read_settings(
+            CreditsSettings, SMARTSPEC_FREE_PLAN_CREDITS="10", SMARTSPEC_HOME=tmp_path
+        )
         credits_service = credits_app.create_service(
             credits_settings,
             own,

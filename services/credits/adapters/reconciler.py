@@ -37,7 +37,11 @@ GRACE: Final = timedelta(seconds=60)
 """After its task's end, for the word of it to come by itself; and before a task counts at all."""
 UNKNOWN_GRACE: Final = timedelta(minutes=5)
 """For a task that generation does not know: it is there before its reservation is asked for."""
+STRANGERS_MAX: Final = 100
+"""Holds of tasks that never were, ended in one round: more of them say that generation has lost its
+database, or was given another one, and its users' tasks may be running all the same."""
 NEVER_EXISTED: Final = "never_existed"
+LEFT_OPEN: Final = "left_open"
 COMMITTED: Final = "committed"
 RELEASED: Final = "released"
 LOOK_EVERY_S: Final = 5.0
@@ -188,7 +192,7 @@ class Reconciler:
 
     async def _compare_holds(self) -> int:
         """How many were open. The young ones are nobody's concern yet."""
-        count = 0
+        count = strangers = 0
         async for page in self._open_holds():
             count += len(page)
             now = self._clock.now()
@@ -198,9 +202,20 @@ class Reconciler:
             states = await self._tasks.states([hold.task_id for hold in old])
             for hold in old:
                 ending = _ending_of(hold, states.get(hold.task_id), now)
-                if ending is not None:
+                if ending is None:
+                    continue
+                strangers += ending.kind is Kind.HOLD_WITHOUT_TASK
+                if ending.kind is Kind.HOLD_WITHOUT_TASK and strangers > STRANGERS_MAX:
+                    await self._leave_open(hold, ending)
+                else:
                     await self._end(hold, ending)
         return count
+
+    async def _leave_open(self, hold: _OpenHold, ending: _Ending) -> None:
+        now = self._clock.now()
+        found = Found(ending.kind, hold.task_id, hold.account_id, hold.amount_units, now, LEFT_OPEN)
+        await self._differences.record([found])
+        _log.error("hold_left_open", kind=ending.kind.value, task_id=str(hold.task_id))
 
     async def _open_holds(self) -> AsyncIterator[Sequence[_OpenHold]]:
         """Page by page, the round renewed before each."""
