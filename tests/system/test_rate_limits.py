@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.system.product import V2, Product, new_user, running
 from tests.system.test_walkthrough import needs_curl, walk
@@ -26,6 +27,7 @@ def standing(answer: httpx.Response) -> tuple[str, int]:
 
 
 @needs_curl
+@pytest.mark.parametrize("own_product", ["memory", "separate"], indirect=True)
 def test_standard_limits_let_the_walk_through_pass_and_hold_on_both_surfaces(
     own_product: Product, tmp_path: Path
 ) -> None:
