@@ -10,7 +10,7 @@ from tests.campaign.faults import Kind, schedule
 from tests.rabbitmq import programs
 
 SEED = 20_261_105
-MINUTES = 0.6
+MINUTES = 0.5
 
 
 def test_the_same_seed_breaks_the_same_things_at_the_same_moments() -> None:

@@ -19,9 +19,10 @@ from kernel.runtime import quiet_port
 from tests import rabbitmq, redis_server
 from tests.system.product import Product, User, fresh_database, new_user, running
 
-MODES = ("memory", "rabbitmq", "separate")
-ONE_AND_MANY = pytest.mark.parametrize("product", ["memory", "separate"], indirect=True)
-"""As one process and as many: for a module about what is asked over HTTP, not about the bus."""
+MODES = ("memory", "separate")
+"""As one process and as many: what is in the middle is seen with `EVERY_MODE`."""
+EVERY_MODE = pytest.mark.parametrize("product", ["memory", "rabbitmq", "separate"], indirect=True)
+"""For the main job, a race, a disconnect and a poisoned message."""
 SEPARATE = ("--separate", "--replicas", "generation=2,credits=2")
 CONNECTIONS_MAX = "3"
 """Of each process: two workers of a test run share the server."""

@@ -10,10 +10,7 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import PASSWORD, Product, User, log_in, new_key, wait_until
-
-pytestmark = ONE_AND_MANY
 
 LINK = re.compile(r"^(\S+)/(verify-email|reset-password)#token=(\S+)$", re.MULTILINE)
 NEW_PASSWORD = "another horse, another battery"

@@ -9,10 +9,7 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import V2, Product, User, new_key, new_user
-
-pytestmark = ONE_AND_MANY
 
 GENERATE = f"{V2}/generate"
 GOOD = {"model_id": "nano-banana-pro", "prompt": "[[sim:canned]] a fig"}

@@ -7,7 +7,10 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
+from tests.system.conftest import EVERY_MODE
 from tests.system.product import V2, Product, User, wait_until
+
+pytestmark = EVERY_MODE
 
 BODY = {"model_id": "nano-banana-pro", "prompt": "[[sim:canned]] nobody waits for me"}
 CONTENT = json.dumps(BODY).encode()

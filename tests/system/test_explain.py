@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import V2, Product, User, new_user, wait_until
 
 ON_A_SERVER_OF_ITS_OWN = pytest.mark.parametrize("product", ["memory"], indirect=True)
@@ -22,7 +21,6 @@ def proof(user: User) -> dict[str, Any]:
     return dict(user.client.get(f"{V2}/credits/proof").raise_for_status().json())
 
 
-@ONE_AND_MANY
 def test_a_charge_is_explained_and_proved(user: User) -> None:
     task_id = user.generate("[[sim:canned]] a cat in a hat")["id"]
     task = user.wait(task_id)
@@ -72,7 +70,6 @@ def test_the_proof_names_the_head_of_the_chain(product: Product, user: User) -> 
     assert (chain["head"], chain["position"]) == (seal["head"], seal["last_position"])
 
 
-@ONE_AND_MANY
 def test_nobody_elses_task_is_explained(product: Product, user: User) -> None:
     task_id = user.generate("[[sim:canned]] a cat in a hat")["id"]
     with new_user(product) as stranger:

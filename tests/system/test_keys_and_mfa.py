@@ -11,10 +11,7 @@ import pyotp
 import pytest
 
 from kernel.clock import SystemClock, new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import PASSWORD, V2, Product, log_in, wait_until
-
-pytestmark = ONE_AND_MANY
 
 KEYS = "/api/keys"
 MFA = f"{KEYS}/mfa"

@@ -17,10 +17,7 @@ from contracts.keys import UserDisabled, UserErased
 from kernel.clock import SystemClock
 from kernel.identifiers import parsed
 from kernel.testing import envelope_of
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import V2, Product, User, wait_until
-
-pytestmark = ONE_AND_MANY
 
 MADE, HELD = "[[sim:canned]] made", "[[sim:hang]] held"
 SMALL = "512x512"

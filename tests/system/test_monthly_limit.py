@@ -8,10 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import SCOPES, V2, Product, User, holder_of, wait_until
-
-pytestmark = ONE_AND_MANY
 
 LIMIT = 4
 MADE, HELD = "[[sim:canned]] made", "[[sim:hang]] held"

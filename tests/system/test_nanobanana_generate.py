@@ -7,10 +7,7 @@ import httpx
 import pytest
 
 from kernel.clock import SystemClock
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import Product, User, new_key, wait_until
-
-pytestmark = ONE_AND_MANY
 
 SCOPES = ("generation:create", "generation:read", "credits:read")
 PROMPT = "A cute banana wearing sunglasses"

@@ -8,10 +8,7 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import Product
-
-pytestmark = ONE_AND_MANY
 
 KEY = re.compile(r"nb_live_[0-9a-f]{32}")
 PASSWORD = "testpass123"

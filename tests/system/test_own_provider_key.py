@@ -6,10 +6,7 @@ from typing import Any
 import httpx
 
 from kernel.clock import new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import V2, Product, User
-
-pytestmark = ONE_AND_MANY
 
 SIZE = {"resolution": "1024x576"}
 PATH = "/api/keys/providers"

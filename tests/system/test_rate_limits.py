@@ -27,7 +27,7 @@ def standing(answer: httpx.Response) -> tuple[str, int]:
 
 
 @needs_curl
-@pytest.mark.parametrize("own_product", ["memory", "separate"], indirect=True)
+@pytest.mark.parametrize("own_product", ["separate"], indirect=True)
 def test_standard_limits_let_the_walk_through_pass_and_hold_on_both_surfaces(
     own_product: Product, tmp_path: Path
 ) -> None:

@@ -10,11 +10,8 @@ from contracts.generation import TaskCreated
 from kernel.clock import SystemClock, new_id
 from kernel.identifiers import shown
 from kernel.inbox_partitions import first_id_of
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import Product, User, wait_until
 from tests.system.test_poison import admin
-
-pytestmark = ONE_AND_MANY
 
 LONG_AGO = timedelta(hours=1)
 PRICE_UNITS = 12_345

@@ -5,11 +5,8 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import PASSWORD, V2, Product, User, new_user, wait_until
 from tests.system.whole_life import whole_life
-
-pytestmark = ONE_AND_MANY
 
 WORKER = "services.generation.adapters.provider_jobs"
 TABLES = """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.system.conftest import EVERY_MODE
 from tests.system.product import ROOT, Product
 
 WALK = re.compile(r"^## Walk-through\n+```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,6 +35,7 @@ def walk(product: Product, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@EVERY_MODE
 @needs_curl
 def test_the_readmes_walk_through_makes_a_picture_for_exactly_its_price(
     product: Product, tmp_path: Path

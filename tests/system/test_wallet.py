@@ -11,10 +11,7 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import ONE_AND_MANY
 from tests.system.product import V2, Product, User, log_in, wait_until
-
-pytestmark = ONE_AND_MANY
 
 REDEEM = f"{V2}/credits/redeem"
 GRANTS = "/api/admin/credits/grants"
