@@ -17,8 +17,8 @@ from kernel.unit import Recorded
 
 BATCH = 1_000
 REBUILT_AT_ONCE = 20_000
-"""Events. Until a rebuild commits, no version of a row is removed, and a write of it may go past all
-of them: a row that every statement writes could cost the square of their number."""
+"""Events. Until a rebuild commits, no version of a row is removed, and a write of it may go past
+all of them: a row that every statement writes could cost the square of their number."""
 
 
 class Outdated(SystemExit):
