@@ -22,10 +22,11 @@ from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
 from bench.subject import HEARS, SCHEMA, add_to, message, new_store
 from contracts.credits import CreditsReserved
 from kernel.bus import RabbitMQBus
-from kernel.bus.rabbitmq import IN_FLIGHT_MAX, PREFETCH
+from kernel.bus.rabbitmq import PREFETCH
 from kernel.bus.topology import Topology
 from kernel.inbox import Inbox, Subscription
 from kernel.lanes import BATCH_MAX
+from kernel.outbox import IN_FLIGHT_MAX
 from kernel.sql import Database
 from kernel.unit import Unit
 from tests.kernel.totals import TOTAL

@@ -31,11 +31,12 @@ from bench.repetitions import SEED, Case, Figures, Medians, Row, ratio, repeated
 from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
 from contracts.envelope import Envelope
 from kernel.bus import Bus, MemoryBus, RabbitMQBus
-from kernel.bus.rabbitmq import IN_FLIGHT_MAX, PREFETCH
+from kernel.bus.rabbitmq import PREFETCH
 from kernel.clock import new_id
 from kernel.event_store import EventStore
 from kernel.http.peer import Peer
 from kernel.migrations import migrate
+from kernel.outbox import IN_FLIGHT_MAX
 from kernel.projections import ensure
 from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service

@@ -21,6 +21,7 @@ import uvloop
 
 from bench.quiet import Others, Quiet
 from kernel import logs
+from kernel.runtime import collect_garbage_rarely
 
 RESULTS: Final = Path(__file__).parent / "results"
 REPETITIONS: Final = 3
@@ -97,10 +98,11 @@ def ratio(cases: Medians, figure: str, of: str, to: str) -> float:
 
 
 def run(name: str, measure: Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]) -> int:
-    """The main function of a bench: on uvloop, as the services, and with their log lines, which
-    nobody reads."""
+    """The main function of a bench: on uvloop and with rare looks for garbage, as the services, and
+    with their log lines, which nobody reads."""
     with Path(os.devnull).open("w") as nowhere:
         _log_to(nowhere)
+        collect_garbage_rarely()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             at_start = machine()
             return write(name, {"machine": at_start, **runner.run(_until_told(measure))})

@@ -83,21 +83,40 @@ def _clean(text: str) -> str:
 
 
 class _Lines(structlog.stdlib.ProcessorFormatter):
-    """A record as one line of JSON."""
+    """A record of the standard library as one line of JSON."""
 
-    def __init__(self, of_others: Sequence[structlog.types.Processor]) -> None:
-        """`of_others` makes of the standard library's records what structlog's are already."""
+    def __init__(self, shared: Sequence[structlog.types.Processor]) -> None:
+        """`shared` makes of a record what structlog's loggers are given."""
         super().__init__(
-            foreign_pre_chain=of_others,
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[self.remove_processors_meta, redact, _TIMESTAMP, _JSON],
         )
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Structlog's records are rendered as they are: the general way copies each, twice."""
-        if not isinstance(record.msg, dict):
-            return super().format(record)
-        event = _TIMESTAMP(None, "", redact(None, "", record.msg))
-        return str(_JSON(None, "", event))
+
+class _Line:
+    """Where structlog's lines end: one write each. The standard library's way there, a record and
+    handlers for each line, was an eighth of a reservation."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name = name
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """What can't be written is lost: whoever logs goes on."""
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, or the stream is closed
+            return
+
+    debug = info = warning = error = critical = msg
+
+
+def _named(
+    logger: _Line, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event["logger"] = logger.name
+    return event
 
 
 def _dumped(event: object, **how: Any) -> str:
@@ -115,19 +134,21 @@ _JSON = structlog.processors.JSONRenderer(_dumped)
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send structlog's and the standard library's logs to `stream` (stdout) as JSON lines."""
+    to = stream if stream is not None else sys.stdout
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=logging.getLogger,
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, _named, redact, _TIMESTAMP, _JSON],
+        logger_factory=lambda *names: _Line(str(names[0]) if names else "", to),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream if stream is not None else sys.stdout)
+    handler = logging.StreamHandler(to)
     handler.setFormatter(_Lines(shared))
     root = logging.getLogger()
     root.handlers = [handler]

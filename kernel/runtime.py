@@ -8,6 +8,7 @@ under this (an embedded PostgreSQL) ends after it.
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -27,6 +28,8 @@ from kernel.telemetry.exposition import metrics_app
 ACCEPT_END_TIMEOUT_S = 1
 BACKLOG = 2_048
 QUIET_PORTS = range(20_000, 32_000)
+NEW_OBJECTS_MAX = 20_000
+OLDER_LOOKS = (20, 50)
 
 _log = structlog.get_logger(__name__)
 
@@ -119,6 +122,19 @@ def metrics_endpoint(settings: Settings) -> Endpoint:
         ) from None
 
 
+def collect_garbage_rarely() -> None:
+    """For a process that has built what it lives with: leave that alone, and look less often for
+    cycles among what is new.
+
+    A service makes thousands of objects for a message, nearly all without cycles; looking after
+    each 700 of them, as Python does by itself, was a fifth of a reservation. What can pile up until
+    the next look is `NEW_OBJECTS_MAX` objects, a few MB.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS_MAX, *OLDER_LOOKS)
+
+
 class _Server(uvicorn.Server):
     """uvicorn, with signals left to the runtime."""
 
@@ -155,6 +171,7 @@ class Runtime:
                 if self._stop.is_set():
                     break
                 await asyncio.sleep(0.005)
+            collect_garbage_rarely()
             self.ready = not self._stop.is_set()
             if self.ready:
                 await on_ready()

@@ -28,8 +28,6 @@ from kernel.bus.port import Hear, Missed, Receive, Unroutable
 from kernel.bus.topology import Topology
 from kernel.clock import new_id
 
-IN_FLIGHT_MAX: Final = 100
-"""Publishes without their confirm: more add delay and no throughput."""
 PREFETCH: Final = 200
 PREFETCH_CRASHED: Final = 10
 PREFETCH_BROADCASTS: Final = 100
@@ -70,7 +68,6 @@ class RabbitMQBus:
         self._stop_timeout_s = stop_timeout_s
         self._listeners = Listeners(hear_timeout_s)
         self._consumers: dict[str, tuple[Receive, Receive]] = {}
-        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._link: Link | None = None
         self._linked = asyncio.Event()
         self._lost_at_s = 0.0
@@ -90,20 +87,19 @@ class RabbitMQBus:
             _log.warning("bus_not_there_yet")
 
     async def publish(self, envelope: Envelope) -> None:
-        """Wait while the broker is away; the caller bounds how long.
+        """Wait while the broker is away; the caller bounds how long, and how many wait at once.
 
         Raises `Unroutable`, `NotConfirmed`, or what the transport raises: then it is not known
         whether the broker has it, and it is to be published again.
         """
         route = self._topology.route(envelope.type)
-        async with self._slots:
-            link = self._link or await self._present_link()
-            try:
-                await link.publishing.publish(envelope, route)
-            except PublishError as error:
-                raise Unroutable(f"{envelope.type} was returned by the broker") from error
-            except DeliveryError as error:
-                raise NotConfirmed(envelope.type) from error
+        link = self._link or await self._present_link()
+        try:
+            await link.publishing.publish(envelope, route)
+        except PublishError as error:
+            raise Unroutable(f"{envelope.type} was returned by the broker") from error
+        except DeliveryError as error:
+            raise NotConfirmed(envelope.type) from error
 
     async def broadcast(self, envelope: Envelope) -> None:
         """This process hears it at once, the others by way of the broker, if it is there."""
