@@ -61,6 +61,9 @@ class TaskChanged(PublicEvent):
 class OutputProduced(PublicEvent):
     """A provider has made output `index` of the task; `url` lives as long as the provider says.
 
+    `width` and `height` (pixels), `duration_seconds` and `mime_type` are what was asked for, None
+    where the vendor decides.
+
     A vendor that answers with the output itself leaves no address: then `url` is empty, and
     `object_key` is a claim check to the object store.
     """
@@ -77,6 +80,8 @@ class OutputProduced(PublicEvent):
     width: PositiveInt | None
     height: PositiveInt | None
     object_key: str | None = None
+    duration_seconds: float | None = None
+    mime_type: str | None = None
 
 
 class TaskCompleted(PublicEvent):

@@ -122,7 +122,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
     )
-    inbox = Inbox("generation", store, subscriptions(catalogue))
+    inbox = Inbox("generation", store, subscriptions())
     leaving = Leaving(store)
     shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
     erasures = Leavers(database, clock, f"{SCHEMA}.erasures", leaving.erase)

@@ -9,7 +9,6 @@ from kernel.inbox import Subscription
 from kernel.leavers import record_erasure, record_leaver
 from kernel.unit import Unit
 from services.generation.adapters.due_list import record_job, record_met
-from services.generation.domain.catalogue import Catalogue
 from services.generation.domain.messages import (
     FailTask,
     HearDeclined,
@@ -23,7 +22,7 @@ from services.generation.domain.task import SAGA, TASK
 Heard = CreditsReserved | CreditsDeclined | OutputStored | OutputRejected
 
 
-def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
+def subscriptions() -> Sequence[Subscription]:
     """What generation hears. Lanes are tasks, or users."""
 
     async def start_jobs(event: CreditsReserved, unit: Unit) -> None:
@@ -32,15 +31,14 @@ def subscriptions(catalogue: Catalogue) -> Sequence[Subscription]:
         if not recorded:
             return
         task = await unit.state(TASK, TASK.stream_id(event.task_id))
-        source = catalogue.find(task.model_id).providers[0]
         for index in range(task.outputs):
             record_job(
                 unit,
                 task_id=event.task_id,
                 output_index=index,
                 attempt=1,
-                provider=source.provider,
-                model=source.name,
+                provider=task.provider,
+                model=task.vendor_model,
                 due_at=unit.now,
                 key_owner_id=task.user_id if task.own_key else None,
             )

@@ -54,6 +54,8 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 object_key=event.object_key,
                 width=event.width,
                 height=event.height,
+                duration_seconds=event.duration_s,
+                mime_type=event.mime_type,
             )
         case TaskCompleted():
             return public.TaskCompleted(

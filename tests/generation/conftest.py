@@ -31,7 +31,6 @@ from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock, envelope_of
 from kernel.unit import Unit
-from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.due_list import DueList, record_deadline
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import (
@@ -219,9 +218,7 @@ async def generation_on(
     assert service.store is not None
     assert service.app is not None
     service.workers = service.workers[1:]  # all but the provider jobs
-    service.inbox = Inbox(
-        "generation", service.store, subscriptions(read_catalogue()), tries_after_s=()
-    )
+    service.inbox = Inbox("generation", service.store, subscriptions(), tries_after_s=())
     ledger = ScriptedLedger(service.inbox)
     platform.bus.subscribe("credits", ledger.receive, _hear_nothing)
     platform.bus.subscribe("storage", _hear_nothing, _hear_nothing)
@@ -303,6 +300,7 @@ class Bench:
             deadline_at=deadline_at,
             at=now,
             own_key=own_key,
+            vendor_model="nano-banana-pro",
         )
         words = {"prompt": PROMPT, "options": {"seed": seed}, "metadata": {}}
 

@@ -10,7 +10,9 @@ import yaml
 
 from kernel.errors import Invalid, NotFound
 from services.generation.adapters.catalogue_file import DEFAULT_FILE, read_catalogue
-from services.generation.domain.catalogue import Catalogue, Quality, price_units
+from services.generation.domain.catalogue import Catalogue
+from services.generation.domain.orders import order_of
+from services.generation.domain.prices import WHOLE_PERCENT, Quality
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -21,7 +23,10 @@ def catalogue() -> Catalogue:
 
 
 def test_offers_the_models_that_the_specification_names(catalogue: Catalogue) -> None:
-    assert {"nano-banana-pro", "flux-2", "flux-2-pro"} <= catalogue.models.keys()
+    assert {
+        *("nano-banana-pro", "flux-2", "flux-2-pro", "gemini-image"),
+        *("wan-2.6", "leonardo-motion-2", "elevenlabs-tts", "heygen-avatar"),
+    } == catalogue.models.keys()
     assert catalogue.version
 
 
@@ -47,18 +52,25 @@ def test_knows_no_other_model(catalogue: Catalogue) -> None:
 def test_prices_follow_the_book(
     catalogue: Catalogue, quality: Quality, outputs: int, units: int
 ) -> None:
-    assert price_units(catalogue.find("nano-banana-pro"), quality, outputs) == units
+    order = order_of(
+        catalogue.find("nano-banana-pro"),
+        {"quality": quality.value, "num_images": outputs},
+        None,
+        WHOLE_PERCENT,
+    )
+    assert order.price_units == units
 
 
 def test_no_price_is_a_refusal_never_zero(catalogue: Catalogue) -> None:
     with pytest.raises(Invalid) as refusal:
-        price_units(catalogue.find("flux-2"), Quality.UHD, 1)
+        order_of(catalogue.find("flux-2"), {"resolution": "2048x2048"}, None, WHOLE_PERCENT)
     assert refusal.value.code == "no_price"
 
 
 def test_every_price_and_deadline_is_more_than_nothing(catalogue: Catalogue) -> None:
     for model in catalogue.models.values():
-        assert min(model.price_units.values()) > 0, model.id
+        order = order_of(model, model.examples[0]["options"], "Hello", WHOLE_PERCENT)
+        assert order.price_units > 0, model.id
         assert model.deadline_s > 0, model.id
 
 
@@ -78,7 +90,13 @@ WRONG: dict[str, Change] = {
     "a negative price": _set("price", {"standard": "-1.0"}),
     "a price that is finer than the ledger": _set("price", {"standard": "1.00001"}),
     "no deadline": _set("deadline_s", 0),
-    "too many outputs": _set("outputs_max", 5),
+    "an option that is no JSON Schema": _set("options", {"quality": {"type": "colour"}}),
+    "an example that it refuses": _set("examples", [{"prompt": "x", "options": {"size": 1}}]),
+    "a film priced by quality": _set("task_type", "video"),
+    "a first provider that does not take all": _set(
+        "providers", [{"provider": "kie", "name": "x", "only": {"quality": ["hd"]}}]
+    ),
+    "a film without a length": lambda book: book["models"][4]["options"].pop("duration_seconds"),
     "an alias that is used twice": _set("aliases", ["flux-2"]),
 }
 

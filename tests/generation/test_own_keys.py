@@ -6,7 +6,6 @@ from uuid import UUID
 
 import pytest
 
-from kernel.errors import Invalid
 from kernel.http import Identity
 from kernel.projections import verify
 from kernel.service import Platform
@@ -18,7 +17,8 @@ from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.own_keys import KNOWN_FOR
 from services.generation.adapters.providers import Fault, Job, Provider, Refused, Succeeded
 from services.generation.app import AGGREGATES, keys_of, vendors_of
-from services.generation.domain.catalogue import Quality, price_units
+from services.generation.domain.orders import order_of
+from services.generation.domain.prices import Quality, QualityPrice
 from services.generation.domain.task import Stage
 from services.generation.settings import GenerationSettings
 from tests.generation.conftest import PLATFORM_KEY, Bench, Generation, generation_on, person
@@ -128,20 +128,15 @@ async def test_the_part_of_the_price_is_a_setting(
 )
 def test_a_part_of_a_price(percent: int, units: int) -> None:
     model = read_catalogue().find("nano-banana-pro")
-    assert price_units(model, Quality.HD, 2, percent) == units
+    assert order_of(model, {"quality": "hd", "num_images": 2}, None, percent).price_units == units
 
 
 def test_a_part_is_rounded_up_and_so_never_nothing() -> None:
-    model = read_catalogue().find("nano-banana-pro")
-    cheap = type(model)(
-        **{name: getattr(model, name) for name in model.__slots__}
-        | {"price_units": {Quality.HD: 101, Quality.STANDARD: 1}}
-    )
-    assert price_units(cheap, Quality.HD, 3, 20) == 3 * 21
-    assert price_units(cheap, Quality.STANDARD, 1, 1) == 1
-    assert price_units(cheap, Quality.STANDARD, 1, 0) == 0
-    with pytest.raises(Invalid):
-        price_units(cheap, Quality.UHD, 1, 20)
+    cheap = QualityPrice({Quality.HD: 101, Quality.STANDARD: 1})
+    assert cheap.of(Quality.HD, 3, 20) == 3 * 21
+    assert cheap.of(Quality.STANDARD, 1, 1) == 1
+    assert cheap.of(Quality.STANDARD, 1, 0) == 0
+    assert cheap.of(Quality.UHD, 1, 20) is None
 
 
 async def test_the_own_key_is_what_the_provider_is_asked_and_looked_at_with(bench: Bench) -> None:

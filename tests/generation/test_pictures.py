@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.errors import Invalid
-from services.generation.domain.catalogue import Quality
 from services.generation.domain.pictures import (
     RATIO_TOLERANCE,
     RATIOS,
@@ -16,6 +15,7 @@ from services.generation.domain.pictures import (
     picture_size,
     quality_of,
 )
+from services.generation.domain.prices import Quality
 
 
 def size(

@@ -30,7 +30,6 @@ from services.credits.inbox import subscriptions as credits_hears
 from services.credits.read_model import Balance, balance
 from services.credits.settings import CreditsSettings
 from services.generation import app as generation_app
-from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.providers import (
     Accepted,
     Fault,
@@ -275,7 +274,7 @@ def _hear_patiently(credits_service: Service, generation: Service) -> None:
     generation.inbox = Inbox(
         "generation",
         generation.store,
-        generation_hears(read_catalogue()),
+        generation_hears(),
         tries_after_s=TRIES_AFTER_S,
     )
 

@@ -48,7 +48,7 @@ BAD = {
         422, "invalid_request", "options.steps", body=but(options={"steps": 4})
     ),
     "too many images": Bad(
-        422, "invalid_request", "options.num_images", body=but(options={"num_images": 5})
+        422, "invalid_option", "options.num_images", body=but(options={"num_images": 5})
     ),
     "a resolution that is none": Bad(
         422, "invalid_option", "options.resolution", body=but(options={"resolution": "big"})

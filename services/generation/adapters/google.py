@@ -126,6 +126,8 @@ class GoogleProvider:
 
 
 def _body(job: Job) -> Mapping[str, Any]:
+    assert job.width is not None, "a picture has a size"
+    assert job.height is not None, "a picture has a size"
     long_side = max(job.width, job.height)
     config: dict[str, Any] = {
         "responseModalities": ["IMAGE"],

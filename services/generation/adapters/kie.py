@@ -135,6 +135,8 @@ class KieProvider:
 
 
 def _input(job: Job) -> dict[str, Any]:
+    assert job.width is not None, "a picture has a size"
+    assert job.height is not None, "a picture has a size"
     long_side = max(job.width, job.height)
     size = next((name for limit, name in _SIZE_CLASSES if long_side <= limit), "4K")
     fields: dict[str, Any] = {

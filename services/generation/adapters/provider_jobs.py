@@ -310,13 +310,22 @@ class ProviderJobs:
         async with self._store.database.connection() as connection:
             texts = await self._personal.read(connection, task.user_id, [f"task-{job.task_id}"])
         text = texts.get(f"task-{job.task_id}")
-        if text is None or task.width is None or task.height is None:
+        if text is None:
             return None
         request: dict[str, Any] = json.loads(text)
         options = dict(request["options"])
         if job.output_index and options.get("seed") is not None:
             options["seed"] += job.output_index
-        return Job(job.model, request["prompt"], task.width, task.height, options)
+        return Job(
+            job.model,
+            request["prompt"],
+            task.width,
+            task.height,
+            options,
+            task_type=task.task_type,
+            duration_s=task.duration_s,
+            key=str(job.job_id),
+        )
 
     def _next_look(self, job: DueJob) -> datetime:
         grown_s = self._first_look_s * LOOK_GROWTH ** min(job.looks + 1, 16)

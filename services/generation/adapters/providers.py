@@ -7,14 +7,28 @@ from typing import Any, Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
+class InputImage:
+    """A picture that the result begins with, or is made of: at most a few MB."""
+
+    content: bytes
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """What a vendor is asked for: one output. `width` and `height` in pixels."""
+    """What a vendor is asked for: one output. `width` and `height` in pixels and `duration_s` are
+    None where the vendor decides. `prompt` is what is spoken where something is. `key` is the same
+    for every try to submit this job, for vendors that know a repeat by it."""
 
     model: str
     prompt: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     options: Mapping[str, Any]
+    task_type: str = "image"
+    duration_s: float | None = None
+    input_image: InputImage | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

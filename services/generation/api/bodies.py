@@ -5,16 +5,16 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import asyncpg
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from kernel.identifiers import shown
 from kernel.links import MediaLinks
 from kernel.money import to_credits
 from services.generation.domain.catalogue import Model
-from services.generation.domain.pictures import RATIOS, SIDE_MAX_PX, SIDE_MIN_PX
+from services.generation.domain.prices import Price, QualityPrice
 
 PROMPT_LENGTH_MAX = 10_000
-NEGATIVE_PROMPT_LENGTH_MAX = 2_000
+OPTIONS_MAX = 32
 METADATA_PAIRS_MAX = 16
 LINK_LIFETIME = timedelta(hours=24)
 
@@ -27,42 +27,45 @@ STATUS_BY_STAGE: Mapping[str, str] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+OptionName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+Options = Annotated[dict[OptionName, Any], Field(max_length=OPTIONS_MAX)]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Prompt = Annotated[
+    str, Field(min_length=1, max_length=PROMPT_LENGTH_MAX), AfterValidator(_not_blank)
+]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class PictureOptions(_Strict):
-    """`resolution` is WIDTHxHEIGHT in pixels; it and `quality` say the same, or one is left out."""
-
-    aspect_ratio: str | None = Field(None, examples=["16:9"])
-    resolution: str | None = Field(None, examples=["1024x576"])
-    quality: str | None = Field(None, examples=["hd"])
-    num_images: int = Field(1, ge=1, le=4)
-    seed: int | None = Field(None, ge=0, le=2**31 - 1)
-    negative_prompt: str | None = Field(None, max_length=NEGATIVE_PROMPT_LENGTH_MAX)
-
-
 class EstimateRequest(_Strict):
+    """`options` are the model's own, by the schema that it shows; what is spoken needs its `prompt`
+    for its price."""
+
     model_id: str = Field(min_length=1, max_length=100, examples=["nano-banana-pro"])
-    options: PictureOptions = PictureOptions()
+    prompt: Prompt | None = None
+    options: Options = Field(default_factory=dict)
 
 
-class GenerateRequest(EstimateRequest):
-    prompt: str = Field(min_length=1, max_length=PROMPT_LENGTH_MAX)
+class GenerateRequest(_Strict):
+    model_id: str = Field(min_length=1, max_length=100, examples=["nano-banana-pro"])
+    prompt: Prompt
+    options: Options = Field(default_factory=dict)
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=METADATA_PAIRS_MAX
     )
-
-    @field_validator("prompt")
-    @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("must not be blank")
-        return value
 
 
 class OutputBody(BaseModel):
@@ -130,14 +133,20 @@ class EstimateBody(BaseModel):
 
 
 class ModelBody(BaseModel):
+    """`options` is a JSON Schema; `credits` is the price of one output by its quality, or of its
+    length; `examples` are requests that can be sent as they are."""
+
     id: str
     name: str
     task_type: str
     description: str
     aliases: list[str]
     providers: list[str]
-    credits: dict[str, float]
+    credits: dict[str, float | None]
     options: dict[str, Any]
+    prompt_length_max: int
+    deadline_seconds: int
+    examples: list[dict[str, Any]]
 
 
 class ModelAnswer(BaseModel):
@@ -211,22 +220,24 @@ def model_body(model: Model) -> ModelBody:
     return ModelBody(
         id=model.id,
         name=model.name,
-        task_type=model.task_type,
+        task_type=model.task_type.value,
         description=model.description,
         aliases=list(model.aliases),
         providers=[source.provider for source in model.providers],
-        credits={quality.value: to_credits(units) for quality, units in model.price_units.items()},
-        options=_option_schema(model),
+        credits=_credits(model.price),
+        options=dict(model.options.schema),
+        prompt_length_max=model.prompt_length_max,
+        deadline_seconds=model.deadline_s,
+        examples=[{"model_id": model.id, **example} for example in model.examples],
     )
 
 
-def _option_schema(model: Model) -> dict[str, Any]:
-    schema = PictureOptions.model_json_schema()
-    properties = schema["properties"]
-    properties["aspect_ratio"]["enum"] = [*RATIOS, None]
-    properties["quality"]["enum"] = [*(quality.value for quality in model.price_units), None]
-    properties["num_images"]["maximum"] = model.outputs_max
-    properties["resolution"]["description"] = (
-        f"WIDTHxHEIGHT, each side {SIDE_MIN_PX} to {SIDE_MAX_PX} pixels"
-    )
-    return schema
+def _credits(price: Price) -> dict[str, float | None]:
+    if isinstance(price, QualityPrice):
+        return {quality.value: to_credits(units) for quality, units in price.units.items()}
+    return {
+        "first_seconds": price.first_s,
+        "first": to_credits(price.first_units),
+        "each_seconds": price.each_s,
+        "each": to_credits(price.each_units),
+    }

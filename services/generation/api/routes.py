@@ -64,16 +64,19 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
         """What a task like this costs, exactly; nothing is created. `own_key`: it would be made
         under the caller's own key of the provider, for a part of the price."""
         plan = await tasks.plan(body, caller)
+        order = plan.order
         return EstimateBody(
             success=True,
-            credits=to_credits(plan.price_units),
+            credits=to_credits(order.price_units),
             breakdown={
-                "model_id": plan.model.id,
-                "quality": plan.size.quality.value,
-                "width": plan.size.width,
-                "height": plan.size.height,
-                "num_images": plan.outputs,
-                "credits_each": to_credits(plan.price_units // plan.outputs),
+                "model_id": order.model.id,
+                "quality": order.quality,
+                "width": order.width,
+                "height": order.height,
+                "outputs": order.outputs,
+                "credits_each": to_credits(order.price_units // order.outputs),
+                "duration_seconds": order.duration_s,
+                "estimated_seconds": order.estimated_s,
                 "own_key": plan.own_key,
             },
         )

@@ -27,9 +27,10 @@ from services.generation.api.bodies import (
     TaskBody,
     task_body,
 )
-from services.generation.domain.catalogue import Catalogue, Model, price_units
+from services.generation.domain.catalogue import Catalogue, ProviderModel
 from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
-from services.generation.domain.pictures import PictureSize, picture_size
+from services.generation.domain.orders import Order, order_of
+from services.generation.domain.prices import WHOLE_PERCENT
 from services.generation.domain.task import SAGA, TASK
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -37,13 +38,12 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a request comes to: a model, its provider, exact pixels, and the whole price; with
-    `own_key` that of a task under the user's own key."""
+    """An order, and the provider that is asked for it, if it `has_key`; with `own_key` that is the
+    user's own, and the price a part of it."""
 
-    model: Model
-    size: PictureSize
-    outputs: int
-    price_units: int
+    order: Order
+    source: ProviderModel
+    has_key: bool
     own_key: bool
 
 
@@ -65,43 +65,36 @@ class Tasks:
     reserve_timeout_s: float
     deadline_s: int | None
 
-    async def plan(self, request: EstimateRequest, who: Identity) -> Plan:
+    async def plan(self, request: EstimateRequest | GenerateRequest, who: Identity) -> Plan:
         """Raises `NotFound` (model), `Invalid` (options, no price), `Unavailable` when it can't be
         said whether the user has a key of their own, and so what it costs."""
         model = self.catalogue.find(request.model_id)
-        options = request.options
-        if options.num_images > model.outputs_max:
+        text = request.prompt
+        if text is not None and len(text) > model.prompt_length_max:
             raise Invalid(
-                "invalid_option",
-                f"options.num_images: at most {model.outputs_max} for {model.id}.",
-                {"field": "options.num_images"},
+                "invalid_request",
+                f"prompt: at most {model.prompt_length_max} characters for {model.id}.",
+                {"field": "prompt"},
             )
-        size = picture_size(
-            aspect_ratio=options.aspect_ratio,
-            resolution=options.resolution,
-            quality=options.quality,
-        )
-        whole = price_units(model, size.quality, options.num_images)
-        if not await self.vendors.has_own_key(who.user_id, model.providers[0].provider):
-            return Plan(model, size, options.num_images, whole, own_key=False)
-        part = price_units(model, size.quality, options.num_images, self.own_key_price_percent)
-        return Plan(model, size, options.num_images, part, own_key=True)
+        order = order_of(model, request.options, text, WHOLE_PERCENT)
+        sources = [source for source in model.providers if source.takes(order.options)]
+        if await self.vendors.has_own_key(who.user_id, sources[0].provider):
+            part = order_of(model, request.options, text, self.own_key_price_percent)
+            return Plan(part, sources[0], has_key=True, own_key=True)
+        for source in sources:
+            if source.provider in self.vendors.providers:
+                return Plan(order, source, has_key=True, own_key=False)
+        return Plan(order, sources[0], has_key=False, own_key=False)
 
     async def create(
         self, task_id: UUID, request: GenerateRequest, who: Identity, attempt: Attempt | None
     ) -> asyncpg.Record:
         """Create the task and wait until the ledger has answered, or for `reserve_timeout_s`."""
         plan = await self.plan(request, who)
-        if len(request.prompt) > plan.model.prompt_length_max:
-            raise Invalid(
-                "invalid_request",
-                f"prompt: at most {plan.model.prompt_length_max} characters for {plan.model.id}.",
-                {"field": "prompt"},
-            )
-        provider = plan.model.providers[0].provider
-        if not plan.own_key and provider not in self.vendors.providers:
+        if not plan.has_key:
             raise Unavailable(
-                "provider_not_configured", f"No provider of {plan.model.id} has a key here."
+                "provider_not_configured",
+                f"No provider of {plan.order.model.id} has a key here.",
             )
         if self.publisher.behind:
             raise Unavailable("busy", "Too much is waiting; try again.", retry_after_s=5)
@@ -197,11 +190,11 @@ class Tasks:
         who: Identity,
         attempt: Attempt | None,
     ) -> Callable[[Unit], Awaitable[None]]:
-        words = asked(request)
+        order, words = plan.order, asked(request)
 
         async def work(unit: Unit) -> None:
             await self.idempotency.claim(unit, attempt, task_id.hex)
-            deadline_s = self.deadline_s or plan.model.deadline_s
+            deadline_s = self.deadline_s or order.model.deadline_s
             deadline_at = unit.now + timedelta(seconds=deadline_s)
             command = CreateTask(
                 task_id=task_id,
@@ -209,17 +202,22 @@ class Tasks:
                 account_id=who.account_id,
                 key_id=who.key_id,
                 monthly_credit_limit_units=who.monthly_credit_limit_units,
-                task_type=plan.model.task_type,
-                model_id=plan.model.id,
-                provider=plan.model.providers[0].provider,
-                price_units=plan.price_units,
-                outputs=plan.outputs,
-                width=plan.size.width,
-                height=plan.size.height,
+                task_type=order.model.task_type.value,
+                model_id=order.model.id,
+                provider=plan.source.provider,
+                price_units=order.price_units,
+                outputs=order.outputs,
+                width=order.width,
+                height=order.height,
                 prompt_sha256=hashlib.sha256(request.prompt.encode()).hexdigest(),
                 deadline_at=deadline_at,
                 at=unit.now,
                 own_key=plan.own_key,
+                duration_s=order.duration_s,
+                mime_type=order.mime_type,
+                meter=order.meter,
+                price_book=self.catalogue.version,
+                vendor_model=plan.source.name_for(order.options),
             )
             await unit.decide(SAGA, TASK.stream_id(task_id), command)
             await self.personal.keep(unit, who.user_id, _ref(task_id), json.dumps(words))
@@ -244,7 +242,7 @@ def asked(request: GenerateRequest) -> Mapping[str, Any]:
     """
     return {
         "prompt": request.prompt,
-        "options": request.options.model_dump(exclude_none=True),
+        "options": {name: value for name, value in request.options.items() if value is not None},
         "metadata": request.metadata,
     }
 

@@ -1,46 +1,64 @@
-"""Models and prices as data: which providers make what, in which sizes, for how many credits.
+"""Models and prices as data: who makes what, with which options, for how many credits."""
 
-No price for a combination is a refusal, never zero.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from kernel.errors import Invalid, NotFound
+from kernel.errors import NotFound
+from services.generation.domain.options import OptionSchema
+from services.generation.domain.prices import Price
 
 
-class Quality(StrEnum):
-    """Of an image, by its long side: under 1024 px, under 2048 px, from 2048 px."""
+class TaskType(StrEnum):
+    """What comes out. An avatar is a film of somebody who speaks the text."""
 
-    STANDARD = "standard"
-    HD = "hd"
-    UHD = "4k"
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    AVATAR = "avatar"
+
+    @property
+    def speaks(self) -> bool:
+        """The prompt is spoken, so that its length is that of the result."""
+        return self in {TaskType.AUDIO, TaskType.AVATAR}
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderModel:
-    """A provider that makes the model, and the name that it has there."""
+    """A provider that makes the model, and the name that it has there; `with_image` where an input
+    image makes it another. `only` are the options that it does not take in full, with the values
+    that it takes."""
 
     provider: str
     name: str
+    with_image: str | None = None
+    only: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def takes(self, options: Mapping[str, Any]) -> bool:
+        return all(options[name] in self.only[name] for name in options if name in self.only)
+
+    def name_for(self, options: Mapping[str, Any]) -> str:
+        with_image = self.with_image if options.get("input_image") else None
+        return with_image or self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`price_units` (1/10,000 credit) is for one output of each quality; `deadline_s` from the
-    request to the stored output."""
+    """`providers` in the order in which they are asked; `deadline_s` from the request to the stored
+    output; `examples` are requests that are known to be good."""
 
     id: str
     name: str
-    task_type: str
+    task_type: TaskType
     description: str
     aliases: tuple[str, ...]
     providers: tuple[ProviderModel, ...]
-    price_units: Mapping[Quality, int]
-    outputs_max: int
+    options: OptionSchema
+    price: Price
     prompt_length_max: int
     deadline_s: int
+    examples: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,19 +74,3 @@ class Catalogue:
             if model_id == model.id or model_id in model.aliases:
                 return model
         raise NotFound("model_not_found", "There is no such model.", {"field": "model_id"})
-
-
-WHOLE_PERCENT = 100
-
-
-def price_units(model: Model, quality: Quality, outputs: int, percent: int = WHOLE_PERCENT) -> int:
-    """The price of all outputs, of which `percent` is asked; each is rounded up. Raises `Invalid`
-    when the book has none."""
-    each = model.price_units.get(quality)
-    if each is None:
-        raise Invalid(
-            "no_price",
-            f"{model.id} is not offered in {quality} quality.",
-            {"field": "options.quality"},
-        )
-    return -(-each * percent // WHOLE_PERCENT) * outputs

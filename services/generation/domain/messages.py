@@ -10,11 +10,16 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from services.generation.domain.prices import LengthPrice
+
 
 @dataclass(frozen=True, slots=True)
 class CreateTask:
-    """`width` and `height` are pixels of each of `outputs` pictures, None for what has none. With
-    `own_key` it is made under its user's own key of the provider, and priced so."""
+    """`width` and `height` are pixels of each of `outputs`, None for what has none, or where the
+    vendor decides; so is `duration_s`, and `meter` then says what is owed for the real length.
+    `mime_type` is what was asked for, None for any of its kind. `price_book` is the version that
+    it was priced by; `vendor_model` is the model's name at the provider. With `own_key` it is made
+    under its user's own key of the provider, and priced so."""
 
     task_id: UUID
     user_id: UUID
@@ -32,6 +37,11 @@ class CreateTask:
     deadline_at: datetime
     at: datetime
     own_key: bool = False
+    duration_s: float | None = None
+    mime_type: str | None = None
+    meter: LengthPrice | None = None
+    price_book: str = ""
+    vendor_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +153,11 @@ class TaskCreated:
     deadline_at: datetime
     at: datetime
     own_key: bool = False
+    duration_s: float | None = None
+    mime_type: str | None = None
+    meter: LengthPrice | None = None
+    price_book: str = ""
+    vendor_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +207,8 @@ class OutputProduced:
     height: int | None
     at: datetime
     object_key: str | None = None
+    duration_s: float | None = None
+    mime_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ _FREE = (
     ("provider_unknown", "The provider's answer was lost, and not found again."),
     ("delivery_failed", "The result could not be fetched, or was not what was asked."),
     ("deadline_missed", "It took longer than its kind of task may."),
-    ("cancelled", "The user cancelled it."),
+    ("cancelled", "The user cancelled it before a provider was asked."),
+    ("cancelled_after_submit", "The user cancelled it when a provider was at work on it already."),
 )
 
 OUTCOMES: Mapping[str, Outcome] = {

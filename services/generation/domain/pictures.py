@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kernel.errors import Invalid
-from services.generation.domain.catalogue import Quality
+from services.generation.domain.options import refused
+from services.generation.domain.prices import Quality
 
 SIDE_MIN_PX, SIDE_MAX_PX = 256, 4_096
 HD_FROM_PX, UHD_FROM_PX = 1_024, 2_048
@@ -46,10 +46,10 @@ def picture_size(
         return PictureSize(width, height, wanted or Quality.STANDARD)
     width, height = _pixels(resolution)
     if ratio is not None and abs(width * ratio[1] / (height * ratio[0]) - 1) > RATIO_TOLERANCE:
-        raise _refusal("resolution", f"{resolution} is not {aspect_ratio}.")
+        raise refused("resolution", f"{resolution} is not {aspect_ratio}.")
     found = quality_of(width, height)
     if wanted is not None and wanted != found:
-        raise _refusal("quality", f"{resolution} is {found} quality, not {wanted}.")
+        raise refused("quality", f"{resolution} is {found} quality, not {wanted}.")
     return PictureSize(width, height, found)
 
 
@@ -69,7 +69,7 @@ def _ratio(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     if text not in RATIOS:
-        raise _refusal("aspect_ratio", f"One of {', '.join(RATIOS)}.")
+        raise refused("aspect_ratio", f"One of {', '.join(RATIOS)}.")
     return RATIOS[text]
 
 
@@ -79,7 +79,7 @@ def _quality(text: str | None) -> Quality | None:
     try:
         return Quality(text)
     except ValueError:
-        raise _refusal("quality", f"One of {', '.join(Quality)}.") from None
+        raise refused("quality", f"One of {', '.join(Quality)}.") from None
 
 
 def _pixels(text: str) -> tuple[int, int]:
@@ -88,9 +88,9 @@ def _pixels(text: str) -> tuple[int, int]:
     if not separator or not all(
         side.isascii() and side.isdigit() and len(side) <= len(str(SIDE_MAX_PX)) for side in sides
     ):
-        raise _refusal("resolution", "Written as WIDTHxHEIGHT, like 1024x576.")
+        raise refused("resolution", "Written as WIDTHxHEIGHT, like 1024x576.")
     if not all(SIDE_MIN_PX <= int(side) <= SIDE_MAX_PX for side in sides):
-        raise _refusal("resolution", f"Each side takes {SIDE_MIN_PX} to {SIDE_MAX_PX} pixels.")
+        raise refused("resolution", f"Each side takes {SIDE_MIN_PX} to {SIDE_MAX_PX} pixels.")
     return int(width), int(height)
 
 
@@ -99,7 +99,3 @@ def _sized(ratio: tuple[int, int], long_side_px: int) -> tuple[int, int]:
     across, down = ratio
     short_px = max(SIDE_MIN_PX, 2 * round(long_side_px * min(ratio) / max(ratio) / 2))
     return (long_side_px, short_px) if across >= down else (short_px, long_side_px)
-
-
-def _refusal(field: str, message: str) -> Invalid:
-    return Invalid("invalid_option", f"options.{field}: {message}", {"field": f"options.{field}"})

@@ -38,6 +38,7 @@ from services.generation.domain.messages import (
     TaskStarted,
 )
 from services.generation.domain.outcomes import charged_units
+from services.generation.domain.prices import LengthPrice
 
 NOBODY = UUID(int=0)
 
@@ -60,7 +61,8 @@ class Stage(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Task:
     """`produced`, `kept` and `late` (made after the task had ended) are the indexes of outputs,
-    ascending; with `own_key` it is made under its user's own key of the provider, to its end."""
+    ascending; sizes, `meter` and `vendor_model` as `CreateTask` has them; with `own_key` it is made
+    under its user's own key of the provider, to its end."""
 
     stage: Stage = Stage.NONE
     task_id: UUID = NOBODY
@@ -76,6 +78,11 @@ class Task:
     kept: tuple[int, ...] = ()
     own_key: bool = False
     late: tuple[int, ...] = ()
+    duration_s: float | None = None
+    mime_type: str | None = None
+    meter: LengthPrice | None = None
+    provider: str = ""
+    vendor_model: str = ""
 
 
 def evolve(state: Task, event: TaskEvent) -> Task:
@@ -93,6 +100,11 @@ def evolve(state: Task, event: TaskEvent) -> Task:
                 width=event.width,
                 height=event.height,
                 own_key=event.own_key,
+                duration_s=event.duration_s,
+                mime_type=event.mime_type,
+                meter=event.meter,
+                provider=event.provider,
+                vendor_model=event.vendor_model,
             )
         case TaskReserved():
             return replace(state, stage=Stage.QUEUED)
@@ -165,6 +177,11 @@ def _created(command: CreateTask) -> TaskCreated:
         deadline_at=command.deadline_at,
         at=command.at,
         own_key=command.own_key,
+        duration_s=command.duration_s,
+        mime_type=command.mime_type,
+        meter=command.meter,
+        price_book=command.price_book,
+        vendor_model=command.vendor_model,
     )
 
 
@@ -232,6 +249,8 @@ def _produced(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
             width=state.width,
             height=state.height,
             at=command.at,
+            duration_s=state.duration_s,
+            mime_type=state.mime_type,
         ),
     )
 
@@ -271,11 +290,19 @@ def _stored(command: HearStored, state: Task) -> Sequence[TaskEvent]:
         user_id=state.user_id,
         account_id=state.account_id,
         model_id=state.model_id,
-        charged_units=charged_units("completed", state.price_units),
+        charged_units=charged_units("completed", _owed_units(command, state)),
         outcome="completed",
         at=command.at,
     )
     return kept, completed
+
+
+def _owed_units(command: HearStored, state: Task) -> int:
+    """Of what is metered, the price of its real length, and never more than was reserved."""
+    length_s = command.file.get("duration_seconds")
+    if state.meter is None or length_s is None:
+        return state.price_units
+    return min(state.price_units, state.meter.of(length_s))
 
 
 def _failed(command: FailTask, state: Task) -> TaskFailed:
@@ -292,12 +319,14 @@ def _failed(command: FailTask, state: Task) -> TaskFailed:
 
 
 def _cancelled(command: CancelTask, state: Task) -> TaskCancelled:
+    begun = state.stage in {Stage.PROCESSING, Stage.STORING}
+    outcome = "cancelled_after_submit" if begun else "cancelled"
     return TaskCancelled(
         task_id=state.task_id,
         user_id=state.user_id,
         account_id=state.account_id,
-        charged_units=charged_units("cancelled", state.price_units),
-        outcome="cancelled",
+        charged_units=charged_units(outcome, state.price_units),
+        outcome=outcome,
         at=command.at,
     )
 
