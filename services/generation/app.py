@@ -28,6 +28,7 @@ from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
+from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.vendors import Vendors
 from services.generation.api import Tasks, internal_routes, routes
 from services.generation.domain.task import TASK
@@ -118,6 +119,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         links=platform.links,
         catalogue=catalogue,
         vendors=vendors,
+        quotes=Quotes(database, clock),
         own_key_price_percent=settings.own_key_price_percent,
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
