@@ -31,7 +31,13 @@ from services.credits.adapters.verification import (
 )
 from services.credits.adapters.verification.folds import wrong_folds
 from services.credits.adapters.verification.messages import messages_since
-from services.credits.adapters.verification.rules import FAULTS_MAX, Fault, Look, faults_of
+from services.credits.adapters.verification.rules import (
+    FAULTS_MAX,
+    Fault,
+    Look,
+    SharedScan,
+    faults_of,
+)
 
 __all__ = ["FAULTS_MAX", "Fault", "Figures", "verified"]
 
@@ -42,15 +48,25 @@ WORK_MEMORY: Final = "64MB"
 DAYS_MAX: Final = 3_660
 WITNESS_BYTES_MAX: Final = 1_024
 
-LONG: Final = (seals.SEALED, holds.TASKS, accounts.ENTRIES)
+# Of kinds that are few in any ledger; what reads those alone shares one scan of all events.
+RARE: Final = SharedScan(
+    "rare_events",
+    """
+    SELECT * FROM credits.events WHERE type IN ('AccountOpened', 'GrantEntered', 'ExpiryEntered',
+        'HoldRefunded', 'LossEntered', 'PlanDefined', 'PeriodBegun')""",
+    (
+        *read_models.RARE,
+        heads.ACCOUNTS,
+        holds.LOSSES_OF_HEADS,
+        accounts.GRANTS,
+    ),
+)
+LONG: Final = (holds.TASKS, seals.SEALED, accounts.ENTRIES, RARE, read_models.TRANSACTIONS)
 SHORT: Final = (
-    *read_models.LOOKS,
-    heads.HEADS,
-    heads.ACCOUNTS,
     holds.HOLD_HEADS,
-    holds.LOSSES_OF_HEADS,
+    heads.HEADS,
+    read_models.BALANCES,
     holds.BUDGETS,
-    accounts.GRANTS,
     accounts.TOTALS,
     seals.CHAIN,
 )
@@ -99,7 +115,7 @@ async def verified(
 ) -> tuple[Sequence[Fault], Figures]:
     """All faults that were found, first in the order of positions, and what was looked at."""
     oldest_message = first_id_of(now - timedelta(days=KEPT_DAYS))
-    looks = [*LONG, messages_since(oldest_message), *SHORT]
+    looks: list[Look | SharedScan] = [*LONG, messages_since(oldest_message), *SHORT]
     work: deque[Work] = deque(partial(_faults, look) for look in looks)
     work.append(partial(_folds, aggregates))
     work.append(partial(_witnesses, objects, now))
@@ -133,7 +149,8 @@ async def _snapshot(
             await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         await connection.execute(
             "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;"
-            f" SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL max_parallel_workers_per_gather = 0"
+            f" SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL max_parallel_workers_per_gather = 0;"
+            " SET LOCAL jit = off"
         )
         yield connection, snapshot or await connection.fetchval("SELECT pg_export_snapshot()")
 
@@ -152,7 +169,7 @@ async def _done(database: Database, snapshot: str, work: deque[Work]) -> list[Fa
     return faults
 
 
-async def _faults(look: Look, connection: Connection) -> Sequence[Fault]:
+async def _faults(look: Look | SharedScan, connection: Connection) -> Sequence[Fault]:
     rows = await connection.fetch(look.query, *look.arguments, timeout=TIMEOUT_S)
     return faults_of(look, rows)
 

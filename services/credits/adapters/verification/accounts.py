@@ -92,7 +92,7 @@ GRANTS: Final = Look(
     SELECT max(position) AS position, data->>'account_id' AS account_id, NULL AS task_id,
         (array_agg(event_id ORDER BY position DESC))[1] AS entry_id,
         data->>'grant_id' AS grant_id, count(*) AS times
-    FROM credits.events WHERE type = 'GrantEntered'
+    FROM rare_events WHERE type = 'GrantEntered'
     GROUP BY data->>'account_id', data->>'grant_id'""",
     (
         Rule(
