@@ -26,11 +26,11 @@ from services.credits.adapters.verification import (
     accounts,
     heads,
     holds,
+    messages,
     read_models,
     seals,
 )
 from services.credits.adapters.verification.folds import wrong_folds
-from services.credits.adapters.verification.messages import messages_since
 from services.credits.adapters.verification.rules import (
     FAULTS_MAX,
     Fault,
@@ -43,26 +43,14 @@ __all__ = ["FAULTS_MAX", "Fault", "Figures", "verified"]
 
 LOOKS_AT_ONCE: Final = 2
 TIMEOUT_S: Final = 3_600.0
-WORK_MEMORY: Final = "64MB"
+WORK_MEMORY: Final = "128MB"
 """Of the server, for each sort and hash; what does not fit goes to its disk."""
 DAYS_MAX: Final = 3_660
 WITNESS_BYTES_MAX: Final = 1_024
 
-# Of kinds that are few in any ledger; what reads those alone shares one scan of all events.
-RARE: Final = SharedScan(
-    "rare_events",
-    """
-    SELECT * FROM credits.events WHERE type IN ('AccountOpened', 'GrantEntered', 'ExpiryEntered',
-        'HoldRefunded', 'LossEntered', 'PlanDefined', 'PeriodBegun')""",
-    (
-        *read_models.RARE,
-        heads.ACCOUNTS,
-        holds.LOSSES_OF_HEADS,
-        accounts.GRANTS,
-    ),
-)
-LONG: Final = (holds.TASKS, seals.SEALED, accounts.ENTRIES, RARE, read_models.TRANSACTIONS)
+LONG: Final = (holds.TASKS, seals.SEALED)
 SHORT: Final = (
+    read_models.TRANSACTIONS,
     holds.HOLD_HEADS,
     heads.HEADS,
     read_models.BALANCES,
@@ -71,6 +59,10 @@ SHORT: Final = (
     seals.CHAIN,
 )
 """The longest first, so that both ends of the work end together."""
+RARE: Final = """
+    SELECT * FROM credits.events WHERE type IN ('AccountOpened', 'GrantEntered', 'ExpiryEntered',
+        'HoldRefunded', 'LossEntered', 'PlanDefined', 'PeriodBegun')"""
+"""Kinds that are few in most ledgers: who reads those of them alone shares one scan of all."""
 Work: TypeAlias = Callable[[Connection], Coroutine[Any, Any, Sequence[Fault]]]
 
 _FIGURES: Final = """
@@ -115,16 +107,28 @@ async def verified(
 ) -> tuple[Sequence[Fault], Figures]:
     """All faults that were found, first in the order of positions, and what was looked at."""
     oldest_message = first_id_of(now - timedelta(days=KEPT_DAYS))
-    looks: list[Look | SharedScan] = [*LONG, messages_since(oldest_message), *SHORT]
+    rare = SharedScan(
+        "rare_events",
+        RARE,
+        (
+            *read_models.RARE,
+            heads.ACCOUNTS,
+            holds.LOSSES_OF_HEADS,
+            accounts.GRANTS,
+            messages.LOSSES,
+        ),
+        (oldest_message,),
+    )
+    looks = (*LONG, accounts.entries_since(oldest_message), rare, *SHORT)
     work: deque[Work] = deque(partial(_faults, look) for look in looks)
     work.append(partial(_folds, aggregates))
     work.append(partial(_witnesses, objects, now))
     async with _snapshot(database) as (connection, snapshot):
-        row = await connection.fetchrow(_FIGURES, timeout=TIMEOUT_S)
-        assert row is not None, "it always has a row"
-        parts = await asyncio.gather(
-            *(_done(database, snapshot, work) for _ in range(LOOKS_AT_ONCE))
+        row, *parts = await asyncio.gather(
+            connection.fetchrow(_FIGURES, timeout=TIMEOUT_S),
+            *(_done(database, snapshot, work) for _ in range(LOOKS_AT_ONCE)),
         )
+    assert row is not None, "it always has a row"
     faults = sorted((fault for part in parts for fault in part), key=_place)
     return faults, Figures(**{**row, "head": row["head"] or GENESIS})
 
@@ -150,7 +154,7 @@ async def _snapshot(
         await connection.execute(
             "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;"
             f" SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL max_parallel_workers_per_gather = 0;"
-            " SET LOCAL jit = off"
+            " SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1"
         )
         yield connection, snapshot or await connection.fetchval("SELECT pg_export_snapshot()")
 
