@@ -8,31 +8,32 @@ from services.credits.adapters.verification.rules import Look, Rule
 
 _TYPES: Final = """('AccountOpened', 'GrantEntered', 'HoldEntered', 'CommitEntered',
     'ReleaseEntered', 'RefundEntered', 'AdjustmentEntered', 'ChargeEntered', 'ExpiryEntered')"""
-# What an entry's own amount changes, by its type. `OFFSET 0` has the server take the figures out
-# of the JSON before it sorts: otherwise it carries the JSON itself through the sort.
+# What an entry's own amount changes, by its type. Each `OFFSET 0` has the server take figures out
+# of the JSON there, once: otherwise it does so for each use of one, and carries the JSON itself
+# through the sort.
 _ENTRY: Final = f"""
-    SELECT position, stream_id COLLATE "C" AS stream_id, version, type,
-        data->>'account_id' AS account_id, data->>'task_id' AS task_id, event_id AS entry_id,
-        units, data->>'amount_units' AS amount, (data->>'released_units')::bigint AS back,
-        coalesce((data->>'granted_after')::bigint, 0) AS granted,
-        coalesce((data->>'used_after')::bigint, 0) AS used,
-        coalesce((data->>'held_after')::bigint, 0) AS held,
+    SELECT position, stream_id COLLATE "C" AS stream_id, version, type, account_id, task_id,
+        entry_id, units, back, granted, used, held,
         CASE type WHEN 'GrantEntered' THEN units WHEN 'ExpiryEntered' THEN -units
-            WHEN 'AdjustmentEntered' THEN
-                CASE WHEN (data->>'taken')::boolean THEN -units ELSE units END
+            WHEN 'AdjustmentEntered' THEN CASE WHEN taken THEN -units ELSE units END
             ELSE 0 END AS granted_by,
         CASE type WHEN 'CommitEntered' THEN units WHEN 'ChargeEntered' THEN units
             WHEN 'RefundEntered' THEN -units ELSE 0 END AS used_by,
         CASE type WHEN 'HoldEntered' THEN units WHEN 'ReleaseEntered' THEN -units
-            WHEN 'CommitEntered' THEN -units - (data->>'released_units')::bigint
-            ELSE 0 END AS held_by,
+            WHEN 'CommitEntered' THEN -units - back ELSE 0 END AS held_by,
         CASE WHEN cause.message_id IS NULL AND causation_id >= $1 AND type <> 'AccountOpened'
-            THEN causation_id END
-            AS unheard
+            THEN causation_id END AS unheard
     FROM (
-        SELECT *, coalesce((data->>'amount_units')::bigint, 0) AS units,
+        SELECT position, stream_id, version, type, data->>'account_id' AS account_id,
+            data->>'task_id' AS task_id, event_id AS entry_id,
+            coalesce((data->>'amount_units')::bigint, 0) AS units,
+            (data->>'released_units')::bigint AS back,
+            coalesce((data->>'granted_after')::bigint, 0) AS granted,
+            coalesce((data->>'used_after')::bigint, 0) AS used,
+            coalesce((data->>'held_after')::bigint, 0) AS held,
+            CASE WHEN type = 'AdjustmentEntered' THEN (data->>'taken')::boolean END AS taken,
             (metadata->>'causation_id')::uuid AS causation_id
-        FROM credits.events WHERE stream_id LIKE 'account-%' OR type IN {_TYPES}
+        FROM credits.events WHERE stream_id LIKE 'account-%' OR type IN {_TYPES} OFFSET 0
     ) AS event
     LEFT JOIN credits.inbox AS cause ON cause.consumer = 'credits'
         AND cause.message_id = causation_id AND cause.state = 'done'
@@ -75,7 +76,7 @@ _RULES: Final = (
         "An entry's amount is more than nothing; a hold may be of nothing",
         "CASE WHEN type IN ('AccountOpened', 'HoldEntered', 'ReleaseEntered') THEN units < 0"
         " ELSE units <= 0 OR back < 0 END",
-        "amount",
+        "units",
     ),
     Rule(
         "wrong_balance",

@@ -60,7 +60,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class SharedScan:
-    """Looks whose SELECTs name `events`, which is one scan for all of them."""
+    """Looks whose SELECTs read `name` as a table: `events` is scanned once for all of them. They
+    are one statement, so what can't be read for one of them ends them all."""
 
     name: str
     events: str
