@@ -52,13 +52,25 @@ class RenderProcess:
                 )
             return self._process
 
-    async def render(self, commission: Commission, path: Path) -> None:
-        """Have it made into the file `path`, whole or not at all. Raises `RenderFailed`."""
+    async def render(
+        self, commission: Commission, path: Path, first_frame: Path | None = None
+    ) -> None:
+        """Have it made into the file `path`, whole or not at all. Raises `RenderFailed`.
+
+        `first_frame` is a file with the picture a film begins with.
+        """
         try:
             process = await self.start()
         except OSError as error:
             raise RenderFailed(repr(error)) from error
-        order = json.dumps({**asdict(commission), "path": str(path)}) + "\n"
+        order = json.dumps(
+            {
+                "commission": asdict(commission),
+                "path": str(path),
+                "first_frame": str(first_frame or ""),
+            }
+        )
+        order += "\n"
         if process.stdin is None or process.stdout is None:
             raise RenderFailed("the render process has no pipes")
         try:

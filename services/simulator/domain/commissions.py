@@ -11,8 +11,8 @@ MAX_TEXT_CHARS: Final = 5_000
 MAX_FILM_S: Final = 60.0
 MAX_FPS: Final = 60
 MAX_FRAME_PX: Final = 3_840 * 3_840
-MIN_SPEED: Final = 0.25
-MAX_SPEED: Final = 4.0
+MIN_SPEED: Final = 0.5
+MAX_SPEED: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ class Avatar:
 
 
 Commission = Picture | Speech | Film | Avatar
+MEDIA: Final = {"picture": Picture, "speech": Speech, "film": Film, "avatar": Avatar}
 
 
 def _check_words(text: str, speed: float) -> None:
