@@ -13,10 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from services.simulator.domain.commissions import Commission
+from services.simulator.domain.commissions import Commission, expected_ms
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MAX_LINE_BYTES: Final = 65_536
+USUAL_MS: Final = 5_000
+"""What is expected to take longer is given more time than the settings say, in proportion."""
 
 
 class RenderFailed(Exception):
@@ -74,7 +76,7 @@ class RenderProcess:
         if process.stdin is None or process.stdout is None:
             raise RenderFailed("the render process has no pipes")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s * _times_usual(commission)):
                 process.stdin.write(order.encode())
                 await process.stdin.drain()
                 answer = await process.stdout.readline()
@@ -97,6 +99,11 @@ class RenderProcess:
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def _times_usual(commission: Commission) -> float:
+    """How much longer than the settings say a long film may take."""
+    return max(1.0, expected_ms(commission) / USUAL_MS)
 
 
 def _environment() -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 from kernel.processes import die_with_parent
 from services.simulator.domain.commissions import MEDIA
 
+MAX_ERROR_CHARS = 500
 NICE = 5
 """Drawing yields to whoever waits for an answer on the same processors."""
 
@@ -34,7 +35,7 @@ def main(parent_pid: int) -> None:
             _write_whole(path, make(commission, scratch, begun_with))
             answer = ""
         except Exception as error:  # noqa: BLE001 - what fails must not end its worker
-            answer = repr(error)
+            answer = repr(error)[:MAX_ERROR_CHARS]
         sys.stdout.write(json.dumps({"error": answer}) + "\n")
         sys.stdout.flush()
 

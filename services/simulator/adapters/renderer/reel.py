@@ -147,7 +147,7 @@ def planes_of(image: Image.Image) -> Planes:
     frame = av.VideoFrame.from_ndarray(np.asarray(image), "rgb24").reformat(
         format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
     )
-    flat = frame.to_ndarray()
+    flat: npt.NDArray[Any] = frame.to_ndarray()
     width, height = image.size
     luma = flat[:height]
     halves = flat[height:].reshape(2, height // 2, width // 2)
