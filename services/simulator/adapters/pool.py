@@ -13,21 +13,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from services.simulator.domain.jobs import Picture
+from services.simulator.adapters.worker import PART, SCRATCH
+from services.simulator.domain.commissions import Commission, expected_ms
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MAX_LINE_BYTES: Final = 65_536
+USUAL_MS: Final = 5_000
+"""What is expected to take longer is given more time than the settings say, in proportion."""
 
 
 class RenderFailed(Exception):
-    """The picture could not be drawn, or its process died or took too long."""
+    """It could not be made, or its process died or took too long."""
 
 
 class RenderProcess:
     """One worker, started when first needed and again after it died."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, authority: Path | None = None) -> None:
+        """With a folder for an `authority`, what is made carries Content Credentials."""
         self._timeout_s = timeout_s
+        self._authority = authority
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -52,31 +57,46 @@ class RenderProcess:
                 )
             return self._process
 
-    async def render(self, picture: Picture, path: Path) -> None:
-        """Have the picture drawn into `path`, whole or not at all. Raises `RenderFailed`."""
+    async def render(
+        self, commission: Commission, path: Path, first_frame: Path | None = None
+    ) -> None:
+        """Have it made into the file `path`, whole or not at all. Raises `RenderFailed`.
+
+        `first_frame` is a file with the picture a film begins with.
+        """
         try:
             process = await self.start()
         except OSError as error:
             raise RenderFailed(repr(error)) from error
-        order = json.dumps({**asdict(picture), "path": str(path)}) + "\n"
+        order = json.dumps(
+            {
+                "commission": asdict(commission),
+                "path": str(path),
+                "first_frame": str(first_frame or ""),
+                "authority": str(self._authority or ""),
+            }
+        )
+        order += "\n"
         if process.stdin is None or process.stdout is None:
             raise RenderFailed("the render process has no pipes")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s * _times_usual(commission)):
                 process.stdin.write(order.encode())
                 await process.stdin.drain()
                 answer = await process.stdout.readline()
         except (TimeoutError, OSError) as error:
             await self.stop()
+            _sweep(path)
             raise RenderFailed(repr(error)) from error
         if not answer:
             await self.stop()
+            _sweep(path)
             raise RenderFailed("the render process died")
         if fault := json.loads(answer)["error"]:
             raise RenderFailed(fault)
 
     async def stop(self) -> None:
-        """Kill it, whatever it is drawing; what was half written is swept at the next start."""
+        """Kill it, whatever it is making; what it leaves half written is no result."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -85,6 +105,17 @@ class RenderProcess:
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def _sweep(path: Path) -> None:
+    """What a process that was killed had half written."""
+    for suffix in (SCRATCH, PART):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _times_usual(commission: Commission) -> float:
+    """How much longer than the settings say a long film may take."""
+    return max(1.0, expected_ms(commission) / USUAL_MS)
 
 
 def _environment() -> dict[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from kernel.clock import Clock
@@ -55,7 +56,9 @@ class Studio:
     def start(self) -> None:
         """Open the books, take up what was left unfinished, and start the lanes."""
         self._journal.open(self.now_ms())
-        self._files.open(frozenset(job.filename for job in self._journal.jobs.values()))
+        wanted = {job.filename for job in self._journal.jobs.values()}
+        wanted |= {job.first_frame_name for job in self._journal.unfinished()}
+        self._files.open(frozenset(wanted))
         for job in self._journal.unfinished():
             if wants_render(job):
                 self._enqueue(job)
@@ -73,8 +76,11 @@ class Studio:
         await asyncio.gather(*(one.stop() for one in self._processes))
         self._journal.close()
 
-    def accept(self, job: Job) -> None:
-        """Remember a job, then do it; the caller has seen that the studio is not `full`."""
+    def accept(self, job: Job, first_frame: bytes = b"") -> None:
+        """Remember a job, then do it; the caller has seen that the studio is not `full`.
+
+        `first_frame` is the picture a film begins with: the studio itself fetches nothing.
+        """
         self._journal.accept(job)
         for gone in self._journal.forget_old(self.now_ms()):
             self._files.forget(gone.filename)
@@ -84,6 +90,9 @@ class Studio:
         if outcome is not None:
             self._journal.finish(outcome)
         elif wants_render(job):
+            if first_frame:
+                self._files.path(job.first_frame_name).write_bytes(first_frame)
+                self._files.note(job.first_frame_name)
             self._enqueue(job)
 
     def look(self, task_id: str) -> tuple[Job, View, int] | None:
@@ -122,7 +131,8 @@ class Studio:
         outcome = Outcome(job.task_id, started_ms, 0, *FAILED)
         for _ in range(RENDER_TRIES):
             try:
-                await process.render(job.picture, self._files.path(job.filename))
+                path = self._files.path(job.filename)
+                await process.render(job.commission, path, self._first_frame(job))
                 self._files.note(job.filename)
             except (RenderFailed, OSError):  # a lane outlives its pictures, and a full disk
                 continue
@@ -133,9 +143,16 @@ class Studio:
             outcome = replace(outcome, completed_ms=self.now_ms())
         if job.task_id not in self._journal.jobs:
             self._files.forget(job.filename)
+        self._files.forget(job.first_frame_name)
         self._journal.finish(outcome)
 
+    def _first_frame(self, job: Job) -> Path | None:
+        name = job.first_frame_name
+        return self._files.path(name) if self._files.has(name) else None
 
-def render_processes(workers: int, timeout_s: float) -> list[RenderProcess]:
+
+def render_processes(
+    workers: int, timeout_s: float, authority: Path | None = None
+) -> list[RenderProcess]:
     """At most one per processor."""
-    return [RenderProcess(timeout_s) for _ in range(min(workers, os.cpu_count() or 1))]
+    return [RenderProcess(timeout_s, authority) for _ in range(min(workers, os.cpu_count() or 1))]

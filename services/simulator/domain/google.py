@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Picture
 from services.simulator.domain.kie import SCALES, size_of
 from services.simulator.domain.scenarios import without_scenarios
 

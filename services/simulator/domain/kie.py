@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Picture
 from services.simulator.domain.scenarios import without_scenarios
 
 PREFIX: Final = "/kie"
