@@ -25,7 +25,7 @@ from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Recorded
 from services.storage.adapters.due_list import LEASE, DueFetch
-from services.storage.adapters.fetching import FETCH_BYTES_MAX, PictureFetcher
+from services.storage.adapters.fetching import BOUNDS, OutputFetcher
 from services.storage.adapters.pictures import examine
 from services.storage.adapters.worker import (
     CLAIMS_MAX,
@@ -111,8 +111,8 @@ class World:
         self._outbound = outbound
 
     def worker(self, *, sole_owner: bool = False) -> OutputWorker:
-        pictures = PictureFetcher(self._outbound, self.objects)
-        return OutputWorker(self.store, self.objects, pictures, sole_owner=sole_owner)
+        outputs = OutputFetcher(self._outbound, self.objects)
+        return OutputWorker(self.store, self.objects, outputs, sole_owner=sole_owner)
 
     async def expect(
         self,
@@ -322,7 +322,7 @@ async def test_rejects_a_picture_that_is_cut_short(world: World, vendor: Vendor)
 
 
 async def test_rejects_more_bytes_than_an_output_may_have(world: World, vendor: Vendor) -> None:
-    too_many = FETCH_BYTES_MAX + 1
+    too_many = BOUNDS["image"].bytes_max + 1
     vendor.answers = [f"HTTP/1.1 200 OK\r\nContent-Length: {too_many}\r\n\r\n".encode()]
     await world.expect(vendor.url)
 
@@ -349,8 +349,8 @@ async def test_rejects_an_address_on_this_machine_that_was_not_allowed(world: Wo
     assert (await world.rejected())[0] == "address_not_allowed"
 
 
-async def test_rejects_what_is_no_picture_without_fetching_it(world: World, vendor: Vendor) -> None:
-    await world.expect(vendor.url, task_type="video")
+async def test_rejects_an_unknown_kind_without_fetching_it(world: World, vendor: Vendor) -> None:
+    await world.expect(vendor.url, task_type="hologram")
 
     await world.work()
 
