@@ -28,11 +28,11 @@ FRAMES_MAX: Final = 60 * 600
 
 
 class _Shown:
-    """What was seen so far of a film of `width` x `height` px; `poster` is its middle frame."""
+    """What was seen so far of a film of `width` x `height` px."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.width, self.height = stream.codec_context.width, stream.codec_context.height
-        self.poster: VideoFrame | None = None
+        self._middle: VideoFrame | None = None
         self._count = 0
         self._first_s = self._last_s = 0.0
         self._middle_s = float((stream.duration or 0) * (stream.time_base or 0)) / 2
@@ -46,10 +46,16 @@ class _Shown:
         if self._count > FRAMES_MAX:
             raise MediaRefused("too_many_frames", "This film has too many frames.")
         self._last_s = float(frame.time)
-        if self.poster is None:
+        if self._middle is None:
             self._first_s = self._last_s
-        if self.poster is None or self._last_s - self._first_s <= self._middle_s:
-            self.poster = frame
+        if self._middle is None or self._last_s - self._first_s <= self._middle_s:
+            self._middle = frame
+
+    def middle_frame(self) -> VideoFrame:
+        """Raises ValueError when none was seen."""
+        if self._middle is None:
+            raise ValueError("there is no frame")
+        return self._middle
 
     @property
     def frame_s(self) -> float:
@@ -83,12 +89,13 @@ def examine(path: Path, poster: Path, wanted: Wanted) -> MediaFacts:
                 heard.hear(frame)
             else:
                 shown.see(frame)
-        if shown.poster is None:
-            raise ValueError("there is no frame")
-        _write_poster(shown.poster, poster)
+        middle = shown.middle_frame()
+        if not _ends_where_it_says(path):
+            raise ValueError("a box is cut short")
     if wanted.kind == "avatar" and heard.is_silent:
         raise MediaRefused("silent", "Nobody is heard speaking.")
     check_duration(shown.seconds, wanted, max(OFF_BY_S_MAX, shown.frame_s))
+    _write_poster(middle, poster)
     return MediaFacts(
         mime_type=MIME_TYPE,
         width=shown.width,
@@ -114,6 +121,23 @@ def _check_size(width: int, height: int, wanted: Wanted) -> None:
     asked = wanted.width, wanted.height
     if None not in asked and (width, height) != asked:
         raise MediaRefused("wrong_size", f"This film is {width}x{height}, not as was asked for.")
+
+
+def _ends_where_it_says(path: Path) -> bool:
+    """Whether the boxes of an MP4 fill the file exactly (ISO 14496-12, 4.2)."""
+    size = path.stat().st_size
+    at = 0
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4])
+            if length == 0:  # to the end of the file
+                return True
+            at += int.from_bytes(head[8:]) if length == 1 else length
+            if length < 8 and length != 1:  # noqa: PLR2004 - the length and the name
+                return False
+    return at == size
 
 
 def _write_poster(frame: VideoFrame, target: Path) -> None:

@@ -15,7 +15,7 @@ from services.storage.adapters.media import MediaFacts, MediaRefused, Wanted
 
 CHECK_TIMEOUT_S: Final = 300.0
 ANSWER_BYTES_MAX: Final = 65_536
-_INSPECTOR: Final = "services.storage.adapters.inspector"
+_COMMAND: Final = ("-m", "services.storage.adapters.inspector")
 _ROOT: Final = Path(__file__).resolve().parents[3]
 _PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH")
 _FAULTS: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
@@ -56,7 +56,7 @@ async def examined(path: Path, thumbnail: Path, wanted: Wanted) -> MediaFacts:
 async def _child() -> AsyncIterator[asyncio.subprocess.Process]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", _INSPECTOR, str(os.getpid())),
+        *(*_COMMAND, str(os.getpid())),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -37,7 +37,7 @@ CHANNELS_MAX: Final = 8
 PEAK_MIN: Final = 10 ** (-50 / 20)
 """-50 dB of the loudest: what never reaches it nobody hears."""
 
-_BLOCKS: Final = 16  # of each frame: some milliseconds
+_BLOCKS_PER_S: Final = 200
 _BAR_PX, _GAP_PX, _HEIGHT_PX = 3, 1, 128
 _COLOUR: Final = (99, 102, 241, 255)  # legible on white and on black
 _UNKNOWN_LENGTHS: Final = (0, 0xFFFFFFFF)  # of a WAV that was sent while it was made
@@ -57,8 +57,7 @@ class Loudness:
         check_not_too_long(self.seconds)
         for part in self._as_floats.resample(frame):
             loud = np.nan_to_num(np.abs(part.to_ndarray().astype(np.float32)).max(axis=0))
-            blocks = min(_BLOCKS, len(loud))
-            starts = np.arange(blocks) * len(loud) // blocks
+            starts = np.arange(0, len(loud), max(1, frame.sample_rate // _BLOCKS_PER_S))
             self._peaks.append(np.maximum.reduceat(loud, starts))
 
     @property
