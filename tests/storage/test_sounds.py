@@ -72,6 +72,14 @@ def test_a_wav_may_have_been_sent_while_it_was_made(
     assert facts.duration_seconds == 1.0
 
 
+def test_an_mp3_may_have_been_joined_of_several(recordings: Recordings, path: Path) -> None:
+    path.write_bytes(recordings["mp3"] * 2)
+
+    facts = examine(path, path.with_name("waveform"), AUDIO)
+
+    assert facts.duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
 def test_the_waveform_is_high_where_it_is_loud(path: Path) -> None:
     quiet, loud = made.wav(volume=0.1), made.wav(volume=0.9)
     both = quiet[:44] + quiet[44:] + loud[44:]

@@ -1,6 +1,6 @@
 """Decodes films and sounds, to the last frame, with FFmpeg's libraries; imported in the child only.
 
-FFmpeg conceals damage where it can: asked to explode it tells, and of each packet that is cut.
+FFmpeg conceals damage where it can, but tells of each packet and frame where it did.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,23 +51,39 @@ def frames(
     streams: Sequence[VideoStream | AudioStream],
     *,
     may_end_anywhere: bool = False,
+    losses_max: float = 0.0,
 ) -> Iterator[VideoFrame | AudioFrame]:
-    """Every frame of these streams. `may_end_anywhere` where the file does not say its length.
+    """Every frame of these streams. `may_end_anywhere` where the file does not say its length;
+    `losses_max` is the part of its packets that may be none of its sound or film.
 
     Raises:
         MediaRefused: too_long.
         ValueError: a packet is damaged or cut short.
     """
     for stream in streams:
-        stream.codec_context.options = {"err_detect": "explode"}
         stream.codec_context.thread_count = 1
+    packets = lost = 0
     for packet in container.demux(*streams):
         if packet.is_corrupt and not may_end_anywhere:
             raise ValueError("a packet is cut short")
-        for frame in packet.decode():
+        packets += 1
+        try:
+            decoded = packet.decode()
+        except av.error.InvalidDataError:
+            lost += 1
+            continue
+        for frame in decoded:
             if isinstance(frame, VideoFrame | AudioFrame):
-                check_not_too_long(frame.time or 0.0)
+                _check_frame(frame)
                 yield frame
+    if lost > packets * losses_max:
+        raise ValueError("packets are damaged")
+
+
+def _check_frame(frame: VideoFrame | AudioFrame) -> None:
+    if frame.is_corrupt:
+        raise ValueError("a frame is damaged")
+    check_not_too_long(frame.time or 0.0)
 
 
 def check_not_too_long(seconds: float) -> None:
