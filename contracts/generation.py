@@ -66,6 +66,11 @@ class OutputProduced(PublicEvent):
 
     A vendor that answers with the output itself leaves no address: then `url` is empty, and
     `object_key` is a claim check to the object store.
+
+    The rest is what was asked for, and None where nothing was: `width` and `height` in pixels of a
+    picture or film; `duration_seconds`, the exact length of a film or sound, None where the vendor
+    decides, as with speech; `mime_type` of a film or sound, as "audio/wav", None for any of its
+    kind (a picture may always be of any).
     """
 
     owner: ClassVar[str] = "generation"
