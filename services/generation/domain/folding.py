@@ -42,8 +42,7 @@ LEET_SIGNS: Final = frozenset("@$!|+\u20ac\u00a3\u00a5")
 _LATIN: Final = {"\u0131": "i", **dict(zip(_LATIN_FROM[1:], _LATIN_TO, strict=True))}
 _LIGATURES: Final = {"\u00e6": "ae", "\u0153": "oe"}
 _OTHERS: Final = str.maketrans(_OTHERS_FROM, _OTHERS_TO)
-_LEET: Final = str.maketrans(_LEET_FROM, _LEET_TO)
-_ALIKE: Final = str.maketrans("l", "i")
+_ALIKE: Final = str.maketrans(_LEET_FROM + "l", _LEET_TO.replace("l", "i") + "i")
 _RUN: Final = re.compile(r"(.)\1*", re.DOTALL)
 _STRAY_VOICING: Final = re.compile(f"[{_VOICING}]")
 _CAPITAL_I_WITHIN: Final = re.compile(r"(?<=[a-z])I(?=[a-z])")
@@ -104,7 +103,7 @@ def as_latin(word: str) -> str | None:
 
 def skeleton(word: str) -> str:
     """With digits and signs as the letters they stand for; i and l, which 1 stands for, alike."""
-    return word.translate(_LEET).translate(_ALIKE)
+    return word.translate(_ALIKE)
 
 
 def runs(word: str) -> Iterator[tuple[str, int]]:

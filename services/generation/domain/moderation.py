@@ -94,5 +94,5 @@ class PromptRules:
         return {
             found.term
             for found in read
-            if not hidden or not hidden.issuperset(range(found.start, found.end))
+            if found.start == found.end or not hidden.issuperset(range(found.start, found.end))
         }

@@ -7,9 +7,9 @@ without blanks between words is looked for as it stands. Work grows with the tex
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from services.generation.domain.folding import (
     LEET_SIGNS,
@@ -27,7 +27,7 @@ SPELLED_LENGTH_MIN: Final = 4
 STRETCHED_RUN_MIN: Final = 3
 
 _UNSPACED: Final = (
-    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f"
+    "\u0900-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f"
     "\u3400-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff"
 )
 _WORD: Final = re.compile(rf"[^\W_{_UNSPACED}]+")
@@ -39,7 +39,6 @@ _SPELLED_AGES: Final = frozenset(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
     " sixteen seventeen".split()
 )
-_ORDINARY: Final = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,17 @@ class Found:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What stands between blanks: its number of words, what each is known as, what all of them
+    without their signs are, and those that are single letters."""
+
+    length: int
+    known: Sequence[tuple[int, Set[str]]] = ()
+    whole: Set[str] = frozenset()
+    single: Sequence[tuple[int, str]] = ()
+
+
 @dataclass
 class _Step:
     """Where a reader of terms stands after some words."""
@@ -59,11 +69,9 @@ class _Step:
     next: dict[str, "_Step"] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Each word of a vocabulary that begins here, with the place that follows it."""
-
-    words: Sequence[tuple[str, int]]
+_Words: TypeAlias = Sequence[tuple[str, int]]
+"""Words of the vocabulary that begin at one place, each with the place that follows it."""
+_NOTHING: Final[Set[str]] = frozenset()
 
 
 def normal(term: str) -> str:
@@ -77,7 +85,7 @@ def normal(term: str) -> str:
 def _normal_word(word: str) -> str:
     age, stem = word.startswith(AGE), word.endswith(STEM)
     body = fold(word.removeprefix(AGE).removesuffix(STEM)).strip()
-    if not (body.isalnum() or (age and not body)):
+    if not (body.isalnum() or _UNSPACED_LETTER.search(body) or (age and not body)):
         raise ValueError(f"{word!r}: letters and digits only; write several words with blanks")
     if stem and len(body) < STEM_LENGTH_MIN:
         raise ValueError(f"{word!r}: at least {STEM_LENGTH_MIN} letters before {STEM}")
@@ -103,22 +111,24 @@ class Vocabulary:
             step.term = term
         self._learn(words)
 
-    def _learn(self, words: Iterable[str]) -> None:
+    def _learn(self, words: Set[str]) -> None:
+        """What a word of a text is looked up in."""
         self._words = {word for word in words if not word.endswith(STEM)}
-        self._stems: dict[str, list[str]] = defaultdict(list)
-        self._alike: dict[str, list[str]] = defaultdict(list)
-        self._stretched: dict[str, list[str]] = defaultdict(list)
-        for word in words:
-            if word.endswith(STEM):
-                self._stems[word[:STEM_LENGTH_MIN]].append(word)
+        self._stems: dict[str, set[str]] = defaultdict(set)
+        self._stems_alike: dict[str, set[str]] = defaultdict(set)
+        self._alike: dict[str, set[str]] = defaultdict(set)
+        self._stretched: dict[str, set[str]] = defaultdict(set)
+        for stem in words - self._words:
+            self._stems[stem[:STEM_LENGTH_MIN]].add(stem)
+            self._stems_alike[skeleton(stem[:STEM_LENGTH_MIN])].add(stem)
         for word in self._words:
             if word.isalpha():
-                self._alike[skeleton(word)].append(word)
-                self._stretched[_squeezed(word)].append(word)
-                self._stretched[_squeezed(skeleton(word))].append(word)
-        lengths = {len(word) for word in self._words if len(word) >= SPELLED_LENGTH_MIN}
-        self._lengths = sorted(lengths)
-        self._heads_alike = {skeleton(head): head for head in self._stems}
+                self._alike[skeleton(word)].add(word)
+                self._stretched[_squeezed(word)].add(word)
+                self._stretched[_squeezed(skeleton(word))].add(word)
+        long = [alike for alike in self._alike if len(alike) >= SPELLED_LENGTH_MIN]
+        self._lengths = sorted({len(alike) for alike in long})
+        self._heads = {alike[:SPELLED_LENGTH_MIN] for alike in long}
 
     def find(self, text: str) -> Iterator[Found]:
         """Every term that a reader could see in the text, in no order."""
@@ -127,18 +137,15 @@ class Vocabulary:
         if not folded.isascii():
             letters = _BETWEEN.sub("", folded)
             for term in self._unspaced:
-                if term.replace(" ", "") in letters:
+                if _BETWEEN.sub("", term) in letters:
                     yield Found(term, -1, -1)
 
-    def _walked(self, places: Sequence[_Place | None]) -> Iterator[Found]:
-        for start, place in enumerate(places):
-            if place is None:
-                continue
+    def _walked(self, places: Mapping[int, _Words]) -> Iterator[Found]:
+        for start in places:
             waiting = [(self._root, start)]
             while waiting:
                 step, at = waiting.pop()
-                here = places[at] if at < len(places) else None
-                for word, after in here.words if here else ():
+                for word, after in places.get(at, ()):
                     following = step.next.get(word)
                     if following is None:
                         continue
@@ -147,51 +154,51 @@ class Vocabulary:
                     if following.next:
                         waiting.append((following, after))
 
-    def _places(self, folded: str) -> list[_Place | None]:
-        """For each word of the text what it may be read as; mostly nothing."""
-        places: list[_Place | None] = []
+    def _places(self, folded: str) -> Mapping[int, _Words]:
+        """For words of the text, by their number, what they may be read as."""
+        places: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        seen: dict[str, _Chunk] = {}
         letters: list[tuple[int, str]] = []
-        spelled: list[list[tuple[int, str]]] = []
-        for chunk in folded.split():
-            if chunk in LEET_SIGNS:
-                parts = [chunk]
-            elif _ORDINARY.fullmatch(chunk):
-                parts = [chunk]
-            else:
-                parts = _WORD.findall(chunk)
-            start = len(places)
-            for part in parts:
-                if len(part) == 1:
-                    letters.append((len(places), part))
-                elif letters:
-                    spelled.append(letters)
-                    letters = []
-                known = self._known(part)
-                places.append(_Place([(word, len(places) + 1) for word in known]) if known else None)
-            if len(parts) != 1 or parts[0] is not chunk:
-                self._add(places, start, self._whole(chunk, parts), len(places))
-        spelled.append(letters)
+        spelled = [letters]
+        at = 0
+        for text in folded.split():
+            chunk = seen.get(text)
+            if chunk is None:
+                chunk = seen[text] = self._chunk(text)
+            for word in chunk.whole:
+                places[at].append((word, at + chunk.length))
+            for number, known in chunk.known:
+                places[at + number].extend((word, at + number + 1) for word in known)
+            if chunk.single:
+                for number, letter in chunk.single:
+                    if letters and letters[-1][0] != at + number - 1:
+                        letters = []
+                        spelled.append(letters)
+                    letters.append((at + number, letter))
+            at += chunk.length
         for run in spelled:
             self._add_spelled(places, run)
         return places
 
-    def _add(
-        self, places: list[_Place | None], at: int, words: Iterable[str], after: int
-    ) -> None:
-        more = [(word, after) for word in words]
-        if not more:
-            return
-        if at == len(places):
-            places.append(None)
-            more = [(word, at + 1) for word, _ in more]
-        here = places[at]
-        places[at] = _Place([*(here.words if here else ()), *more])
+    def _chunk(self, text: str) -> "_Chunk":
+        if text.isascii() and text.isalpha() and len(text) > 1:
+            known = self._known(text)
+            return _Chunk(1, ((0, known),) if known else ())
+        parts = [text] if text in LEET_SIGNS else _WORD.findall(text)
+        read = [(number, self._known(part)) for number, part in enumerate(parts)]
+        whole = self._whole(text, parts)
+        return _Chunk(
+            max(len(parts), 1 if whole else 0),
+            [(number, known) for number, known in read if known],
+            whole,
+            [(number, part) for number, part in enumerate(parts) if len(part) == 1],
+        )
 
-    def _whole(self, chunk: str, parts: Sequence[str]) -> set[str]:
+    def _whole(self, chunk: str, parts: Sequence[str]) -> Set[str]:
         """What a chunk with signs in it may be: the signs left out, or read as letters."""
         found: set[str] = set()
         if len(parts) > 1:
-            found.update(self._known("".join(parts)))
+            found |= self._known("".join(parts))
         if not LEET_SIGNS.isdisjoint(chunk):
             signed = "".join(char for char in chunk if char.isalnum() or char in LEET_SIGNS)
             for form in {signed, signed.rstrip("!|+")}:
@@ -199,67 +206,64 @@ class Vocabulary:
                     found.update(self._odd(form))
         return found
 
-    def _add_spelled(self, places: list[_Place | None], run: Sequence[tuple[int, str]]) -> None:
+    def _add_spelled(
+        self, places: dict[int, list[tuple[str, int]]], run: Sequence[tuple[int, str]]
+    ) -> None:
         """Letters that stand alone, one after the other: `s e x`, `s.e.x`."""
         word = "".join(letter for _, letter in run)
-        if len(word) < 3 or not any(char.isalpha() for char in word):
+        if len(word) < SPELLED_LENGTH_MIN - 1 or word.isdigit():
             return
-        word = as_latin(word) or word
         ends = [at + 1 for at, _ in run]
-        for skipped in (0, 1) if word[0] in "ai" else (0,):
-            if len(word) - skipped >= 3:
-                self._add(places, run[skipped][0], self._known(word[skipped:]), ends[-1])
-        alike = skeleton(word)
-        for length in self._lengths:
-            for start in range(len(word) - length + 1):
-                known = self._alike.get(alike[start : start + length])
-                if known:
-                    self._add(places, run[start][0], known, ends[start + length - 1])
+        for skipped in (0, 1) if word[0] in "ai" else (0,):  # both are words as well
+            if len(word) - skipped >= SPELLED_LENGTH_MIN - 1:
+                known = self._known(word[skipped:])
+                places[run[skipped][0]].extend((one, ends[-1]) for one in known)
+        for form in {word, as_latin(word) or word}:
+            alike = skeleton(form)
+            for start in range(len(alike) - SPELLED_LENGTH_MIN + 1):
+                if alike[start : start + SPELLED_LENGTH_MIN] not in self._heads:
+                    continue
+                for length in self._lengths:
+                    known = self._alike.get(alike[start : start + length], _NOTHING)
+                    end = ends[min(start + length, len(ends)) - 1]
+                    places[run[start][0]].extend((one, end) for one in known)
 
-    def _known(self, word: str) -> set[str] | None:
-        """The words that this one is or is a spelling of."""
-        found: set[str] | None = None
+    def _known(self, word: str) -> Set[str]:
+        """The words that this one is, or is a spelling of."""
+        found = _NOTHING
         if word in self._words or word[:STEM_LENGTH_MIN] in self._stems:
             found = self._exact(word)
         if _DOUBLED.search(word):
-            found = (found or set()) | self._shortened(word)
-        if word.isalpha() and word.isascii():
-            if word in _SPELLED_AGES:
-                found = (found or set()) | {AGE}
-            return found
-        found = found or set()
-        if not word.isascii() and (latin := as_latin(word)) is not None:
-            found |= self._known(latin) or set()
-        if not word.isalpha() and word.isascii():
-            if (aged := _AGED.fullmatch(word)) and (age := f"{AGE}{aged[2]}") in self._words:
-                found.add(age)
-            if not word.isdigit():
-                found |= self._odd(word)
-        return found
+            found = found | self._shortened(word)
+        if word.isascii():
+            if word.isalpha():
+                return found | {AGE} if word in _SPELLED_AGES else found
+            if word[0].isdigit() and (aged := _AGED.fullmatch(word)):
+                found = found | ({f"{AGE}{aged[2]}"} & self._words)
+            return found if word.isdigit() else found | self._odd(word)
+        latin = as_latin(word)
+        return found if latin is None else found | self._known(latin)
 
-    def _exact(self, word: str) -> set[str]:
-        found = {word} if word in self._words else set()
+    def _exact(self, word: str) -> Set[str]:
         stems = self._stems.get(word[:STEM_LENGTH_MIN], ())
-        return found | {stem for stem in stems if word.startswith(stem[:-1])}
+        return ({word} & self._words) | {stem for stem in stems if word.startswith(stem[:-1])}
 
-    def _odd(self, word: str) -> set[str]:
+    def _odd(self, word: str) -> Set[str]:
         """With digits or signs for letters: compared by skeletons."""
         alike = skeleton(word)
-        found = set(self._alike.get(alike, ()))
-        head = self._heads_alike.get(alike[:STEM_LENGTH_MIN])
-        if head is not None:
-            found |= {s for s in self._stems[head] if alike.startswith(skeleton(s[:-1]))}
-        if _DOUBLED.search(alike):
-            found |= self._shortened(alike)
-        return found
+        stems = self._stems_alike.get(alike[:STEM_LENGTH_MIN], ())
+        found = self._alike.get(alike, _NOTHING) | {
+            stem for stem in stems if alike.startswith(skeleton(stem[:-1]))
+        }
+        return found | self._shortened(alike) if _DOUBLED.search(alike) else found
 
-    def _shortened(self, word: str) -> set[str]:
+    def _shortened(self, word: str) -> Set[str]:
         """With letters repeated more often than a slip of the pen does."""
         spelled = list(runs(word))
         if max(count for _, count in spelled) < STRETCHED_RUN_MIN and (
             sum(count > 1 for _, count in spelled) < 2
         ):
-            return set()
+            return _NOTHING
         squeezed = "".join(letter for letter, _ in spelled)
         found = {
             known
