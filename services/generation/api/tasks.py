@@ -27,6 +27,7 @@ from services.generation.api.bodies import (
     TaskBody,
     task_body,
 )
+from services.generation.api.screening import Screening
 from services.generation.domain.catalogue import Catalogue, Model, price_units
 from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
 from services.generation.domain.pictures import PictureSize, picture_size
@@ -60,6 +61,7 @@ class Tasks:
     turns: Turns
     links: MediaLinks
     catalogue: Catalogue
+    screening: Screening
     vendors: Vendors
     own_key_price_percent: int
     reserve_timeout_s: float
@@ -91,6 +93,7 @@ class Tasks:
         self, task_id: UUID, request: GenerateRequest, who: Identity, attempt: Attempt | None
     ) -> asyncpg.Record:
         """Create the task and wait until the ledger has answered, or for `reserve_timeout_s`."""
+        self.screening.refuse(request)
         plan = await self.plan(request, who)
         if len(request.prompt) > plan.model.prompt_length_max:
             raise Invalid(

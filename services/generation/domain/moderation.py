@@ -4,7 +4,8 @@ A hard rule (minors and anything sexual in one request) is in force whatever els
 allowed phrase hides a term from it, and no context excuses it.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,15 +37,15 @@ class Rule:
     id: str
     category: Category
     action: Action
-    terms: Set[str] = frozenset()
-    pairs: Sequence[tuple[Set[str], Set[str]]] = ()
-    context: Set[str] = frozenset()
+    terms: frozenset[str] = frozenset()
+    pairs: Sequence[tuple[frozenset[str], frozenset[str]]] = ()
+    context: frozenset[str] = frozenset()
     hard: bool = False
 
-    def vocabulary(self) -> Set[str]:
+    def vocabulary(self) -> frozenset[str]:
         return self.terms.union(self.context, *(side for pair in self.pairs for side in pair))
 
-    def is_met(self, seen: Set[str]) -> bool:
+    def is_met(self, seen: AbstractSet[str]) -> bool:
         if not self.hard and not self.context.isdisjoint(seen):
             return False
         return not self.terms.isdisjoint(seen) or any(
@@ -66,7 +67,7 @@ ALLOWED = Verdict()
 class PromptRules:
     """Hard rules first, then in their order. Phrases of `allowed` hide the terms within them."""
 
-    def __init__(self, rules: Iterable[Rule], allowed: Set[str] = frozenset()) -> None:
+    def __init__(self, rules: Iterable[Rule], allowed: frozenset[str] = frozenset()) -> None:
         self._rules = sorted(rules, key=lambda rule: not rule.hard)
         self._allowed = allowed
         terms = set(allowed).union(*(rule.vocabulary() for rule in self._rules))

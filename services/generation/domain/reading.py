@@ -7,7 +7,8 @@ without blanks between words is looked for as it stands. Work grows with the tex
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -25,6 +26,7 @@ STEM: Final = "*"
 STEM_LENGTH_MIN: Final = 4
 SPELLED_LENGTH_MIN: Final = 4
 STRETCHED_RUN_MIN: Final = 3
+DOUBLED_LETTERS_MIN: Final = 2
 
 _UNSPACED: Final = (
     "\u0900-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f"
@@ -36,8 +38,10 @@ _BETWEEN: Final = re.compile(r"[\W_]+")
 _DOUBLED: Final = re.compile(r"(.)\1")
 _AGED: Final = re.compile(r"0?([1-9]|1[0-7])(?!\d)([^\d]*)")
 _SPELLED_AGES: Final = frozenset(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    " sixteen seventeen".split()
+    {
+        *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+        *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+    }
 )
 
 
@@ -56,8 +60,8 @@ class _Chunk:
     without their signs are, and those that are single letters."""
 
     length: int
-    known: Sequence[tuple[int, Set[str]]] = ()
-    whole: Set[str] = frozenset()
+    known: Sequence[tuple[int, AbstractSet[str]]] = ()
+    whole: AbstractSet[str] = frozenset()
     single: Sequence[tuple[int, str]] = ()
 
 
@@ -71,7 +75,7 @@ class _Step:
 
 _Words: TypeAlias = Sequence[tuple[str, int]]
 """Words of the vocabulary that begin at one place, each with the place that follows it."""
-_NOTHING: Final[Set[str]] = frozenset()
+_NOTHING: Final[AbstractSet[str]] = frozenset()
 
 
 def normal(term: str) -> str:
@@ -111,7 +115,7 @@ class Vocabulary:
             step.term = term
         self._learn(words)
 
-    def _learn(self, words: Set[str]) -> None:
+    def _learn(self, words: AbstractSet[str]) -> None:
         """What a word of a text is looked up in."""
         self._words = {word for word in words if not word.endswith(STEM)}
         self._stems: dict[str, set[str]] = defaultdict(set)
@@ -194,7 +198,7 @@ class Vocabulary:
             [(number, part) for number, part in enumerate(parts) if len(part) == 1],
         )
 
-    def _whole(self, chunk: str, parts: Sequence[str]) -> Set[str]:
+    def _whole(self, chunk: str, parts: Sequence[str]) -> AbstractSet[str]:
         """What a chunk with signs in it may be: the signs left out, or read as letters."""
         found: set[str] = set()
         if len(parts) > 1:
@@ -224,11 +228,11 @@ class Vocabulary:
                 if alike[start : start + SPELLED_LENGTH_MIN] not in self._heads:
                     continue
                 for length in self._lengths:
-                    known = self._alike.get(alike[start : start + length], _NOTHING)
-                    end = ends[min(start + length, len(ends)) - 1]
-                    places[run[start][0]].extend((one, end) for one in known)
+                    if alikes := self._alike.get(alike[start : start + length]):
+                        end = ends[min(start + length, len(ends)) - 1]
+                        places[run[start][0]].extend((one, end) for one in alikes)
 
-    def _known(self, word: str) -> Set[str]:
+    def _known(self, word: str) -> AbstractSet[str]:
         """The words that this one is, or is a spelling of."""
         found = _NOTHING
         if word in self._words or word[:STEM_LENGTH_MIN] in self._stems:
@@ -244,11 +248,11 @@ class Vocabulary:
         latin = as_latin(word)
         return found if latin is None else found | self._known(latin)
 
-    def _exact(self, word: str) -> Set[str]:
+    def _exact(self, word: str) -> AbstractSet[str]:
         stems = self._stems.get(word[:STEM_LENGTH_MIN], ())
         return ({word} & self._words) | {stem for stem in stems if word.startswith(stem[:-1])}
 
-    def _odd(self, word: str) -> Set[str]:
+    def _odd(self, word: str) -> AbstractSet[str]:
         """With digits or signs for letters: compared by skeletons."""
         alike = skeleton(word)
         stems = self._stems_alike.get(alike[:STEM_LENGTH_MIN], ())
@@ -257,11 +261,11 @@ class Vocabulary:
         }
         return found | self._shortened(alike) if _DOUBLED.search(alike) else found
 
-    def _shortened(self, word: str) -> Set[str]:
+    def _shortened(self, word: str) -> AbstractSet[str]:
         """With letters repeated more often than a slip of the pen does."""
         spelled = list(runs(word))
         if max(count for _, count in spelled) < STRETCHED_RUN_MIN and (
-            sum(count > 1 for _, count in spelled) < 2
+            sum(count > 1 for _, count in spelled) < DOUBLED_LETTERS_MIN
         ):
             return _NOTHING
         squeezed = "".join(letter for letter, _ in spelled)
