@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.settings import WrongSettings, read_settings
 from services.generation.adapters.moderation_file import DEFAULT_FILE, read_prompt_rules
 from services.generation.app import prompt_rules_of
-from services.generation.domain.folding import CHARACTERS_CACHED_MAX, _FOLDS, fold
+from services.generation.domain.folding import _FOLDS, CHARACTERS_CACHED_MAX, fold
 from services.generation.domain.moderation import ALLOWED, Category, PromptRules
 from services.generation.settings import GenerationSettings
 
@@ -24,6 +24,7 @@ PROMPTS: dict[str, list[dict[str, Any]]] = yaml.safe_load(
 )
 RULES = read_prompt_rules()
 REFUSED_WORDS = ("porn", "nsfw", "hentai", "gore", "decapitation", "nudify", "swastika", "lolicon")
+REPEATABLE = settings(max_examples=150, deadline=None, derandomize=True)
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=200)
 EXTREMES = "sex 1!|@\u200b\u0301\ud800.\n\u30ab\u3099\u1100\u1161\u0430\u4e00<age>15yo*"
 STRANGE_TEXT = ANY_TEXT | st.text(st.sampled_from(EXTREMES), max_size=200)
@@ -70,6 +71,7 @@ BETWEEN = ("", "\u200b", "\u00ad", "\u0301", "\ufe0f", "\u2060", "\u0338")
 SEPARATORS = ("", ".", "-", "_", " ", " . ", "\u2022", "/", "\n")
 
 
+@REPEATABLE
 @given(
     word=st.sampled_from(REFUSED_WORDS),
     spelling=st.sampled_from(sorted(SPELLINGS)),
@@ -84,6 +86,7 @@ def test_refuses_a_refused_word_in_every_spelling(
     assert RULES.screened([f"{before}{spelled}{after}"]) != ALLOWED
 
 
+@REPEATABLE
 @given(
     word=st.sampled_from(REFUSED_WORDS),
     spelling=st.sampled_from([name for name in sorted(SPELLINGS) if name != "stretched"]),
@@ -95,21 +98,25 @@ def test_refuses_a_refused_word_with_something_between_its_letters(
     assert RULES.screened([separator.join(SPELLINGS[spelling](word))]) != ALLOWED
 
 
+@REPEATABLE
 @given(STRANGE_TEXT)
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
 
 
+@REPEATABLE
 @given(STRANGE_TEXT)
 def test_folding_is_blind_to_how_a_text_is_normalised(text: str) -> None:
     assert fold(unicodedata.normalize("NFD", text)) == fold(text)
 
 
+@REPEATABLE
 @given(st.lists(STRANGE_TEXT, max_size=3))
 def test_takes_any_text_whatever_is_in_it(prompts: list[str]) -> None:
     RULES.screened(prompts)
 
 
+@REPEATABLE
 @given(STRANGE_TEXT)
 def test_minors_and_sexual_are_refused_whatever_stands_around_them(text: str) -> None:
     asked = f"naked child {text} statue, sex education, nude lipstick"

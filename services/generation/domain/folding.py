@@ -31,8 +31,9 @@ _OTHERS_FROM: Final = (
     "\u0445\u0455\u0501\u051b\u051d\u043f\u0475\u04cf\u04af"  # Cyrillic
     "\u03b1\u03b2\u03b5\u03b7\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u03b3\u03c9"  # Greek
     "\u0585\u057d\u0578\u0570\u0581\u0575"  # Armenian
+    "\u20ac\u00a3\u00a5"  # currencies
 )
-_OTHERS_TO: Final = "abe" + "rhijkmhopcty" + "xsdqwnvly" + "abenikvoptuxyw" + "ounhgj"
+_OTHERS_TO: Final = "abe" + "rhijkmhopcty" + "xsdqwnvly" + "abenikvoptuxyw" + "ounhgj" + "ely"
 _LEET_FROM: Final = "01345789@$!|+\u20ac\u00a3\u00a5"
 _LEET_TO: Final = "oieastbgasiitely"
 

@@ -33,6 +33,7 @@ _UNSPACED: Final = (
     "\u3400-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff"
 )
 _WORD: Final = re.compile(rf"[^\W_{_UNSPACED}]+")
+_SIGNED: Final = re.compile(rf"(?:[^\W_{_UNSPACED}]|[{re.escape(''.join(sorted(LEET_SIGNS)))}])+")
 _UNSPACED_LETTER: Final = re.compile(f"[{_UNSPACED}]")
 _BETWEEN: Final = re.compile(r"[\W_]+")
 _DOUBLED: Final = re.compile(r"(.)\1")
@@ -204,10 +205,11 @@ class Vocabulary:
         if len(parts) > 1:
             found |= self._known("".join(parts))
         if not LEET_SIGNS.isdisjoint(chunk):
-            signed = "".join(char for char in chunk if char.isalnum() or char in LEET_SIGNS)
-            for form in {signed, signed.rstrip("!|+")}:
-                if any(char.isalpha() for char in form):
-                    found.update(self._odd(form))
+            signed = _SIGNED.findall(chunk)
+            for piece in {*signed, "".join(signed)}:
+                for form in {piece, piece.rstrip("!|+")}:
+                    if any(char.isalpha() for char in form):
+                        found |= self._odd(as_latin(form) or form)
         return found
 
     def _add_spelled(
