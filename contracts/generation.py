@@ -61,9 +61,6 @@ class TaskChanged(PublicEvent):
 class OutputProduced(PublicEvent):
     """A provider has made output `index` of the task; `url` lives as long as the provider says.
 
-    `width` and `height` (pixels), `duration_seconds` and `mime_type` are what was asked for, None
-    where the vendor decides.
-
     A vendor that answers with the output itself leaves no address: then `url` is empty, and
     `object_key` is a claim check to the object store.
 

@@ -1,5 +1,7 @@
 """What generation reads from the environment."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from kernel.base_urls import BaseUrls
@@ -26,5 +28,7 @@ class GenerationSettings(Settings):
         20, ge=0, le=100, validation_alias="SMARTSPEC_OWN_KEY_PRICE_PERCENT"
     )
     """Of the price, where the user's own key pays the provider."""
+    moderation_file: Path | None = Field(None, validation_alias="SMARTSPEC_MODERATION_FILE")
+    """Rules for prompts instead of ours; those of the floor stay."""
     keys_url: BaseUrls = Field((), validation_alias="KEYS_URL")
     """Read where generation has a process of its own."""

@@ -28,6 +28,7 @@ from services.generation.api.bodies import (
     TaskBody,
     task_body,
 )
+from services.generation.api.screening import Screening
 from services.generation.domain.catalogue import Catalogue, ProviderModel
 from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
 from services.generation.domain.orders import Order, order_of
@@ -61,6 +62,7 @@ class Tasks:
     turns: Turns
     links: MediaLinks
     catalogue: Catalogue
+    screening: Screening
     vendors: Vendors
     quotes: Quotes
     own_key_price_percent: int
@@ -92,6 +94,7 @@ class Tasks:
         self, task_id: UUID, request: GenerateRequest, who: Identity, attempt: Attempt | None
     ) -> asyncpg.Record:
         """Create the task and wait until the ledger has answered, or for `reserve_timeout_s`."""
+        self.screening.refuse(request)
         plan = await self._quoted(await self.plan(request, who), request, who)
         if not plan.has_key:
             raise Unavailable(
