@@ -1,9 +1,9 @@
 from services.simulator.domain import bill as bills
 from services.simulator.domain.bill import Bill, difference, remaining_credits
+from services.simulator.domain.commissions import Picture
 from services.simulator.domain.jobs import (
     Job,
     Outcome,
-    Picture,
     early_outcome,
     look,
     rendered_outcome,

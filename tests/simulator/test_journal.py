@@ -3,7 +3,8 @@ from pathlib import Path
 from typing import Any
 
 from services.simulator.adapters.journal import Bounds, Journal
-from services.simulator.domain.jobs import Job, Outcome, Picture
+from services.simulator.domain.commissions import Picture
+from services.simulator.domain.jobs import Job, Outcome
 
 DAY_MS = 86_400_000
 

@@ -13,14 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Commission
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MAX_LINE_BYTES: Final = 65_536
 
 
 class RenderFailed(Exception):
-    """The picture could not be drawn, or its process died or took too long."""
+    """It could not be made, or its process died or took too long."""
 
 
 class RenderProcess:
@@ -52,13 +52,13 @@ class RenderProcess:
                 )
             return self._process
 
-    async def render(self, picture: Picture, path: Path) -> None:
-        """Have the picture drawn into `path`, whole or not at all. Raises `RenderFailed`."""
+    async def render(self, commission: Commission, path: Path) -> None:
+        """Have it made into the file `path`, whole or not at all. Raises `RenderFailed`."""
         try:
             process = await self.start()
         except OSError as error:
             raise RenderFailed(repr(error)) from error
-        order = json.dumps({**asdict(picture), "path": str(path)}) + "\n"
+        order = json.dumps({**asdict(commission), "path": str(path)}) + "\n"
         if process.stdin is None or process.stdout is None:
             raise RenderFailed("the render process has no pipes")
         try:

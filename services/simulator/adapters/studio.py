@@ -122,7 +122,7 @@ class Studio:
         outcome = Outcome(job.task_id, started_ms, 0, *FAILED)
         for _ in range(RENDER_TRIES):
             try:
-                await process.render(job.picture, self._files.path(job.filename))
+                await process.render(job.commission, self._files.path(job.filename))
                 self._files.note(job.filename)
             except (RenderFailed, OSError):  # a lane outlives its pictures, and a full disk
                 continue

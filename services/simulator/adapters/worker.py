@@ -21,15 +21,15 @@ def main(parent_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     die_with_parent(parent_pid)
     os.nice(NICE)
-    from services.simulator.adapters.renderer import render  # noqa: PLC0415 - after the ties
+    from services.simulator.adapters.renderer import make  # noqa: PLC0415 - after the ties
 
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
         path = Path(order.pop("path"))
         try:
-            _write_whole(path, render(**order))
+            _write_whole(path, make(order))
             answer = ""
-        except Exception as error:  # noqa: BLE001 - a picture that fails must not end its worker
+        except Exception as error:  # noqa: BLE001 - what fails must not end its worker
             answer = repr(error)
         sys.stdout.write(json.dumps({"error": answer}) + "\n")
         sys.stdout.flush()

@@ -10,16 +10,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from kernel.clock import new_id
+from services.simulator.adapters.canned import canned_file
 from services.simulator.adapters.files import ResultFiles
 from services.simulator.adapters.journal import Journal
-from services.simulator.adapters.label import XMP
-from services.simulator.adapters.png import canned_png
 from services.simulator.adapters.stage import Stage
 from services.simulator.adapters.studio import Studio
 from services.simulator.api.answers import BodyTooLarge, CutConnection, json_body
 from services.simulator.api.kie import MAX_PROMPT_CHARS_NOTED, key_digest
 from services.simulator.domain.google import PREFIX, Order, Refused, read_order
-from services.simulator.domain.jobs import CANNED_SIDE_PX, MODERATED, Job
+from services.simulator.domain.jobs import MODERATED, Job
 from services.simulator.domain.scenarios import Scenario, latency_ms
 from services.simulator.settings import SimulatorSettings
 
@@ -106,7 +105,7 @@ class Google:
 
     def _picture(self, job: Job) -> bytes:
         if job.canned:
-            return canned_png(job.picture.seed, CANNED_SIDE_PX, XMP)
+            return canned_file(job.commission)
         return self.files.path(job.filename).read_bytes()
 
     def _job(self, key: str, order: Order, scenarios: tuple[Scenario, ...]) -> Job:
@@ -116,7 +115,7 @@ class Google:
             key=key,
             model=order.model,
             param="",
-            picture=order.picture,
+            commission=order.picture,
             price_credits=order.price_cents,
             created_ms=self.studio.now_ms(),
             latency_ms=latency_ms(scenarios, self.settings.latency_s),

@@ -125,7 +125,7 @@ class Kie:
             key=key,
             model=order.model,
             param=order.param,
-            picture=order.picture,
+            commission=order.picture,
             price_credits=order.price_credits,
             created_ms=self.studio.now_ms(),
             latency_ms=latency_ms(scenarios, self.settings.latency_s),

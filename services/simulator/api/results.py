@@ -1,20 +1,26 @@
 """Result links: the file itself, or what a scenario puts in its place."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from services.simulator.adapters.canned import canned_file
 from services.simulator.adapters.files import ResultFiles
 from services.simulator.adapters.journal import Journal
-from services.simulator.adapters.label import XMP
-from services.simulator.adapters.png import canned_png
 from services.simulator.api.answers import ENDLESS_BYTES, endless
-from services.simulator.domain.jobs import CANNED_SIDE_PX, Job
+from services.simulator.domain.jobs import Job
 from services.simulator.domain.kie import PREFIX
 
-MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
+MEDIA_TYPES: Final = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "mp4": "video/mp4",
+}
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,12 @@ class Results:
         return _instead(job) or self._file(job)
 
     def _file(self, job: Job) -> Response:
+        media_type = MEDIA_TYPES[job.filename.rpartition(".")[2]]
         if job.canned:
-            content = canned_png(job.picture.seed, CANNED_SIDE_PX, XMP)
-            return Response(content, media_type=MEDIA_TYPES["png"])
+            return Response(canned_file(job.commission), media_type=media_type)
         if not self.files.has(job.filename):
             return PlainTextResponse("Not Found", 404)
-        path = self.files.path(job.filename)
-        return FileResponse(path, media_type=MEDIA_TYPES[job.picture.kind])
+        return FileResponse(self.files.path(job.filename), media_type=media_type)
 
 
 def _instead(job: Job) -> Response | None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from services.simulator.domain.commissions import Commission, Picture
 from services.simulator.domain.scenarios import Scenario
 
 State = Literal["waiting", "queuing", "generating", "success", "fail"]
@@ -12,16 +13,6 @@ WAITING_MS: Final = 60
 RENDER_MS: Final = 350
 """What a picture usually takes: only the guess that makes progress move."""
 FAILS_AFTER_MS: Final = 300
-CANNED_SIDE_PX: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    prompt: str
-    seed: int
-    width: int
-    height: int
-    kind: Literal["png", "jpg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +24,7 @@ class Job:
     key: str
     model: str
     param: str
-    picture: Picture
+    commission: Commission
     price_credits: int
     created_ms: int
     latency_ms: int = 0
@@ -48,7 +39,9 @@ class Job:
 
     @property
     def filename(self) -> str:
-        return f"{self.task_id}.{'png' if self.canned else self.picture.kind}"
+        """Of the result; a canned picture is a PNG whatever was asked for."""
+        tiny = self.canned and isinstance(self.commission, Picture)
+        return f"{self.task_id}.{'png' if tiny else self.commission.kind}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Imports numpy and Pillow, so only worker processes import it. A scene is painted
 CANVAS pixels on its long side and enlarged: nothing in it is finer than that.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -33,6 +33,14 @@ _SCENES: Final = {
     "portrait": figure.portrait,
     "product": still_life.product,
 }
+
+
+def make(order: dict[str, Any]) -> bytes:
+    """The file that `order`, the fields of a commission, asks for; raises what forbids it."""
+    medium = order.pop("medium")
+    if medium != "picture":
+        raise NotImplementedError(medium)
+    return render(**order)
 
 
 def render(prompt: str, seed: int, width: int, height: int, kind: str) -> bytes:
