@@ -1,7 +1,8 @@
 """ElevenLabs' speech: what an order may say, and what it costs in characters (its credits).
 
 Rules from ElevenLabs' public API reference; refusals carry its own status words. Of the output
-formats mp3_* and wav_* are made, whatever bit rate is asked for. One call is one answer: there is
+formats mp3_* and wav_* are made, whatever bit rate is asked for; of a longer text only the first
+MAX_TEXT_CHARS are spoken, and all are charged. One call is one answer: there is
 no cancel, no callback and no job to look at.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from services.simulator.domain.commissions import Speech
+from services.simulator.domain.commissions import MAX_TEXT_CHARS, Speech
 from services.simulator.domain.orders import Fields, Order, Refused
 from services.simulator.domain.scenarios import without_scenarios
 
@@ -80,7 +81,9 @@ ENDS: Final[Mapping[str, Refused]] = {
 def read_order(voice_id: str, output_format: str, body: object) -> Order:
     """Read POST /v1/text-to-speech/{voice_id}, or raise `Refused` 400 or 422."""
     if voice_id not in VOICES:
-        raise Refused(400, f"A voice for the voice_id {voice_id[:100]} was not found.", "voice_not_found")
+        raise Refused(
+            400, f"A voice for the voice_id {voice_id[:100]} was not found.", "voice_not_found"
+        )
     kind = FORMATS.get(output_format or DEFAULT_FORMAT)
     if kind is None:
         raise Refused(400, "This output format is not supported.", "output_format_not_allowed")
@@ -102,7 +105,7 @@ def read_order(voice_id: str, output_format: str, body: object) -> Order:
     speed = settings.number("speed", 0.7, 1.2, 1.0)
     language = fields.text("language_code", 0, 10) or "en"
     seed = fields.seed(text, 0, 2**32 - 1)
-    speech = Speech(words, VOICES[voice_id][0], speed, language, kind, seed)
+    speech = Speech(words[:MAX_TEXT_CHARS], VOICES[voice_id][0], speed, language, kind, seed)
     return Order(model, text, speech, -(-len(words) * known.credits_per_1000 // 1000))
 
 

@@ -16,11 +16,16 @@ from services.simulator.domain.scenarios import without_scenarios
 PREFIX: Final = "/heygen"
 SCRIPT_CHARS_MAX: Final = 5_000
 SCENES_MAX: Final = 50
-SIDE_PX: Final = (128, 4_096)
+PAGE_DEFAULT: Final = 50
+PAGE_MAX: Final = 100
+DIGITS_MAX: Final = 9
+SIDE_PX: Final = (128, 3_840)
 RATIOS: Final = frozenset({"16:9", "9:16", "1:1"})
 RESOLUTIONS: Final = frozenset({"720p", "1080p", "4k"})
 ENGINES: Final[Mapping[str, int]] = {"avatar_iii": 2, "avatar_iv": 5, "avatar_v": 7}
 """Cents for each second begun, by engine; our own figures."""
+EMOTIONS: Final[Mapping[str, str]] = {"excited": "happy", "friendly": "happy"}
+"""A voice's emotion as the face shows it, where its own word says nothing to it."""
 PHOTO: Final = "photo"
 """The avatar of an order that brings its own picture of a face."""
 
@@ -86,7 +91,7 @@ def read_v3(body: object) -> Order:
     resolution = fields.one_of("resolution", RESOLUTIONS, "1080p")
     ratio = fields.one_of("aspect_ratio", RATIOS, "16:9")
     engine = fields.within("engine").one_of("type", ENGINES, "avatar_iv")
-    avatar = _avatar(script, look, voice, frame_size(resolution, ratio), settings, fields)
+    avatar = _avatar(script, look, voice, frame_size(resolution, ratio), (settings, fields))
     param = json.dumps(
         {name: fields.text(name, 0, 500) for name in ("callback_id", "title")}
         | {"caption": avatar.caption}
@@ -110,7 +115,7 @@ def read_v2(body: object) -> Order:
     size = fields.within("dimension")
     width, height = (size.whole(side, *SIDE_PX, px) for side, px in _HD.items())
     dimensions = width // 2 * 2, height // 2 * 2
-    avatar = _avatar(script, look, voice, dimensions, settings, fields)
+    avatar = _avatar(script, look, voice, dimensions, (settings, fields))
     param = json.dumps({"callback_id": fields.text("callback_id", 0, 500), "caption": False})
     unpaid = fields.flag("test")
     price = 0 if unpaid else spoken_s(avatar.script, avatar.speed) * ENGINES["avatar_iii"]
@@ -127,16 +132,24 @@ def _scene(scene: Fields) -> tuple[str, str, str, Fields]:
     look = character.text("avatar_id", 1, 100) if kind == "avatar" else PHOTO
     if voice.one_of("type", {"text", "silence"}) == "silence":
         return "", look, _default_voice(look), voice
-    return voice.text("input_text", 1, SCRIPT_CHARS_MAX), look, voice.text("voice_id", 1, 100), voice
+    return (
+        voice.text("input_text", 1, SCRIPT_CHARS_MAX),
+        look,
+        voice.text("voice_id", 1, 100),
+        voice,
+    )
 
 
 def _avatar(
-    script: str, look: str, voice: str, size: tuple[int, int], settings: Fields, order: Fields
+    script: str, look: str, voice: str, size: tuple[int, int], fields: tuple[Fields, Fields]
 ) -> Avatar:
+    """`fields` are the voice's settings and the order's own."""
+    settings, order = fields
     if look not in {PHOTO, *LOOKS}:
         raise Refused(404, f"Avatar {look} was not found.", "not_found", "avatar_id")
     if voice not in VOICES:
         raise Refused(404, f"Voice {voice} was not found.", "not_found", "voice_id")
+    emotion = settings.text("emotion", 0, 40).lower()
     words = without_scenarios(script)[:SCRIPT_CHARS_MAX]
     if not words:
         raise _refuse("script", "is required")
@@ -148,7 +161,7 @@ def _avatar(
         height=size[1],
         speed=settings.number("speed", 0.5, 1.5, 1.0),
         caption=order.flag("caption"),
-        emotion=settings.text("emotion", 0, 40),
+        emotion=EMOTIONS.get(emotion, emotion),
     )
 
 
@@ -157,7 +170,7 @@ def _default_voice(look: str) -> str:
 
 
 def _image(image: Fields) -> str:
-    """A picture's address or its asset's id; base64 data are looked at no further."""
+    """A picture's address or its asset's id."""
     match image.one_of("type", {"url", "asset_id", "base64"}):
         case "url":
             if not (url := image.url("url")):
@@ -171,12 +184,13 @@ def _image(image: Fields) -> str:
 
 def page(items: list[Any], limit: str, token: str) -> tuple[list[Any], str]:
     """(a page of `items`, the token of the next or ""). Raises `Refused` 400."""
-    if not (limit or "50").isdecimal() or not 1 <= int(limit or "50") <= 100:
-        raise _refuse("limit", "must be between 1 and 100")
-    if not (token or "0").isdecimal() or len(token) > 9:
+    size = int(limit) if limit.isdecimal() and len(limit) < DIGITS_MAX else 0
+    if not 1 <= (size := size if limit else PAGE_DEFAULT) <= PAGE_MAX:
+        raise _refuse("limit", f"must be between 1 and {PAGE_MAX}")
+    if token and not (token.isdecimal() and len(token) < DIGITS_MAX):
         raise _refuse("token", "is not a token of this list")
     start = int(token or "0")
-    end = start + int(limit or "50")
+    end = start + size
     return items[start:end], str(end) if end < len(items) else ""
 
 

@@ -61,9 +61,7 @@ FILMS_V2: Final[Mapping[str, str]] = {
 RATIOS: Final = frozenset({"16:9", "9:16", "1:1"})
 EXTENSIONS: Final = frozenset({"png", "jpg", "jpeg", "webp"})
 
-UNAUTHORIZED: Final = Refused(
-    401, "Authentication hook unauthorized this request", "access-denied"
-)
+UNAUTHORIZED: Final = Refused(401, "Authentication hook unauthorized this request", "access-denied")
 FAULTS: Final[Mapping[str, Refused]] = {
     "unauthorized": UNAUTHORIZED,
     "no_credits": Refused(

@@ -1,4 +1,4 @@
-"""What an order is at every vendor, and how its JSON is read: refusals keep the vendor's own words."""
+"""What an order is at every vendor, and how its JSON is read: each refuses in its own words."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
