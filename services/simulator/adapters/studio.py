@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from kernel.clock import Clock
@@ -59,7 +60,9 @@ class Studio:
     def start(self) -> None:
         """Open the books, take up what was left unfinished, and start the lanes."""
         self._journal.open(self.now_ms())
-        self._files.open(frozenset(job.filename for job in self._journal.jobs.values()))
+        wanted = {job.filename for job in self._journal.jobs.values()}
+        wanted |= {job.first_frame_name for job in self._journal.unfinished()}
+        self._files.open(frozenset(wanted))
         for job in self._journal.unfinished():
             if wants_render(job):
                 self._enqueue(job)
@@ -77,8 +80,11 @@ class Studio:
         await asyncio.gather(*(one.stop() for one in self._processes))
         self._journal.close()
 
-    def accept(self, job: Job) -> None:
-        """Remember a job, then do it; the caller has seen that the studio is not `full`."""
+    def accept(self, job: Job, first_frame: bytes = b"") -> None:
+        """Remember a job, then do it; the caller has seen that the studio is not `full`.
+
+        `first_frame` is the picture a film begins with: the studio itself fetches nothing.
+        """
         self._journal.accept(job)
         for gone in self._journal.forget_old(self.now_ms()):
             self._files.forget(gone.filename)
@@ -88,6 +94,9 @@ class Studio:
         if outcome is not None:
             self._finish(outcome)
         elif wants_render(job):
+            if first_frame:
+                self._files.path(job.first_frame_name).write_bytes(first_frame)
+                self._files.note(job.first_frame_name)
             self._enqueue(job)
 
     def look(self, task_id: str) -> tuple[Job, View, int] | None:
@@ -145,7 +154,8 @@ class Studio:
         outcome = Outcome(job.task_id, started_ms, 0, FAILED)
         for _ in range(RENDER_TRIES):
             try:
-                await process.render(job.commission, self._files.path(job.filename))
+                path = self._files.path(job.filename)
+                await process.render(job.commission, path, self._first_frame(job))
                 self._files.note(job.filename)
             except (RenderFailed, OSError):  # a lane outlives its pictures, and a full disk
                 continue
@@ -156,7 +166,12 @@ class Studio:
             outcome = replace(outcome, completed_ms=self.now_ms())
         if job.task_id not in self._journal.jobs:
             self._files.forget(job.filename)
+        self._files.forget(job.first_frame_name)
         self._finish(outcome)
+
+    def _first_frame(self, job: Job) -> Path | None:
+        name = job.first_frame_name
+        return self._files.path(name) if self._files.has(name) else None
 
 
 def render_processes(workers: int, timeout_s: float) -> list[RenderProcess]:

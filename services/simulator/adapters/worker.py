@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel.processes import die_with_parent
+from services.simulator.domain.commissions import MEDIA
 
+MAX_ERROR_CHARS = 500
 NICE = 5
 """Drawing yields to whoever waits for an answer on the same processors."""
 
@@ -25,12 +27,15 @@ def main(parent_pid: int) -> None:
 
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
-        path = Path(order.pop("path"))
+        path = Path(order["path"])
+        begun_with = Path(order["first_frame"]) if order["first_frame"] else None
         try:
-            _write_whole(path, make(order))
+            commission = MEDIA[order["commission"]["medium"]](**order["commission"])
+            scratch = path.with_name(path.name + ".scratch")
+            _write_whole(path, make(commission, scratch, begun_with))
             answer = ""
         except Exception as error:  # noqa: BLE001 - what fails must not end its worker
-            answer = repr(error)
+            answer = repr(error)[:MAX_ERROR_CHARS]
         sys.stdout.write(json.dumps({"error": answer}) + "\n")
         sys.stdout.flush()
 

@@ -134,12 +134,12 @@ class Desk:
             raise self.faults["no_credits"].anew()
         if self.room.studio.full:
             raise self.faults["rate_limited_then_ok"].anew()
-        job = await self._job(key, order, scenarios)
+        job, first_frame = await self._job(key, order, scenarios)
         self._note(request, operation, ACCEPTED, job.task_id)
         if compose is not None:
             for url in {order.callback_url, webhook} - {""}:
                 self.room.callbacks.expect(job, url, compose)
-        self.room.studio.accept(job)
+        self.room.studio.accept(job, first_frame)
         return job
 
     def play(self, request: Request, fault: Scenario | None) -> None:
@@ -187,16 +187,20 @@ class Desk:
         bill = self.room.journal.bill(self.vendor, key)
         return remaining_credits(bill, self.room.settings.granted_credits)
 
-    async def _job(self, key: str, order: Order, scenarios: tuple[Scenario, ...]) -> Job:
-        commission = order.commission
+    async def _job(
+        self, key: str, order: Order, scenarios: tuple[Scenario, ...]
+    ) -> tuple[Job, bytes]:
+        """(the job, the picture that its film begins with or nothing)."""
+        commission, first_frame = order.commission, b""
         try:
             paths = [await self.room.uploads.obtain(one) for one in order.inputs]
         except Unreadable:
             scenarios = (*scenarios, Scenario("download_failed"))
             paths = []
         if isinstance(commission, Film) and paths and paths[0] is not None:
-            commission = replace(commission, first_frame=str(paths[0]))
-        return Job(
+            commission = replace(commission, first_frame=paths[0].name)
+            first_frame = await asyncio.to_thread(paths[0].read_bytes)
+        job = Job(
             task_id=new_id().hex,
             vendor=self.vendor,
             key=key,
@@ -208,6 +212,7 @@ class Desk:
             latency_ms=latency_ms(scenarios, self.room.settings.latency_s),
             scenarios=scenarios,
         )
+        return job, first_frame
 
     def _note(self, request: Request, operation: str, code: int, task_id: str = "") -> None:
         if not operation:

@@ -327,7 +327,7 @@ def _look(look_id: str) -> dict[str, Any]:
 
 
 def _voice(voice_id: str) -> dict[str, Any]:
-    name, gender = VOICES[voice_id]
+    name, gender, _ = VOICES[voice_id]
     return {
         "voice_id": voice_id,
         "name": name,

@@ -5,14 +5,17 @@ them apart in the journal and on the way to a render process.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 MAX_TEXT_CHARS: Final = 5_000
 MAX_FILM_S: Final = 60.0
 MAX_FPS: Final = 60
 MAX_FRAME_PX: Final = 3_840 * 3_840
-MIN_SPEED: Final = 0.25
-MAX_SPEED: Final = 4.0
+CHARS_PER_S: Final = 15
+"""How quickly the voices speak at their own speed."""
+AVATAR_FPS: Final = 25
+MIN_SPEED: Final = 0.5
+MAX_SPEED: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,27 @@ class Avatar:
 
 
 Commission = Picture | Speech | Film | Avatar
+MEDIA: Final = {"picture": Picture, "speech": Speech, "film": Film, "avatar": Avatar}
+
+
+def expected_ms(commission: Commission) -> int:
+    """A guess at how long it takes one processor: it makes progress move and bounds patience."""
+    match commission:
+        case Picture(width=width, height=height):
+            return 250 + _megapixels_ms(width, height, 100)
+        case Speech(text=text):
+            return 500 + len(text)
+        case Film(width=width, height=height, frames=frames):
+            return 500 + frames * (2 + _megapixels_ms(width, height, 13))
+        case Avatar(script=script, speed=speed, width=width, height=height):
+            frames = round(len(script) / (CHARS_PER_S * speed) * AVATAR_FPS)
+            return 1_000 + len(script) + frames * (2 + _megapixels_ms(width, height, 8))
+        case _ as never:
+            assert_never(never)
+
+
+def _megapixels_ms(width: int, height: int, each_ms: int) -> int:
+    return width * height * each_ms // 1_000_000
 
 
 def _check_words(text: str, speed: float) -> None:

@@ -31,15 +31,15 @@ MODELS: Final[Mapping[str, Model]] = {
     "eleven_turbo_v2_5": Model("Eleven Turbo v2.5", 40_000, 500),
 }
 DEFAULT_MODEL: Final = "eleven_multilingual_v2"
-VOICES: Final[Mapping[str, tuple[str, str]]] = {
-    "21m00Tcm4TlvDq8ikWAM": ("Rachel", "female"),
-    "pNInz6obpgDQGcFmaJgB": ("Adam", "male"),
-    "EXAVITQu4vr4xnSDxMaL": ("Sarah", "female"),
-    "ErXwobaYiN019PkySvjV": ("Antoni", "male"),
-    "XB0fDUnXU5powFXDhCwa": ("Charlotte", "female"),
-    "onwK4e9ZLuTAKqWW03F9": ("Daniel", "male"),
+VOICES: Final[Mapping[str, tuple[str, str, str]]] = {
+    "21m00Tcm4TlvDq8ikWAM": ("Rachel", "female", "heart"),
+    "pNInz6obpgDQGcFmaJgB": ("Adam", "male", "deep"),
+    "EXAVITQu4vr4xnSDxMaL": ("Sarah", "female", "bright"),
+    "ErXwobaYiN019PkySvjV": ("Antoni", "male", "narrator"),
+    "XB0fDUnXU5powFXDhCwa": ("Charlotte", "female", "child"),
+    "onwK4e9ZLuTAKqWW03F9": ("Daniel", "male", "male"),
 }
-"""Name and gender by voice_id."""
+"""Name, gender and the voice of `domain.voices` by voice_id."""
 FORMATS: Final[Mapping[str, Literal["mp3", "wav"]]] = {
     "mp3_22050_32": "mp3",
     "mp3_44100_32": "mp3",
@@ -105,12 +105,12 @@ def read_order(voice_id: str, output_format: str, body: object) -> Order:
     speed = settings.number("speed", 0.7, 1.2, 1.0)
     language = fields.text("language_code", 0, 10) or "en"
     seed = fields.seed(text, 0, 2**32 - 1)
-    speech = Speech(words[:MAX_TEXT_CHARS], VOICES[voice_id][0], speed, language, kind, seed)
+    speech = Speech(words[:MAX_TEXT_CHARS], VOICES[voice_id][2], speed, language, kind, seed)
     return Order(model, text, speech, -(-len(words) * known.credits_per_1000 // 1000))
 
 
 def voice(voice_id: str) -> dict[str, Any]:
-    name, gender = VOICES[voice_id]
+    name, gender, _ = VOICES[voice_id]
     return {
         "voice_id": voice_id,
         "name": name,

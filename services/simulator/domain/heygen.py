@@ -29,15 +29,15 @@ EMOTIONS: Final[Mapping[str, str]] = {"excited": "happy", "friendly": "happy"}
 PHOTO: Final = "photo"
 """The avatar of an order that brings its own picture of a face."""
 
-VOICES: Final[Mapping[str, tuple[str, str]]] = {
-    "1bd001e7e50f421d891986aad5158bc8": ("Ada", "female"),
-    "2d5b0e6cf36f460aa7fc47e3eee4ba54": ("Ben", "male"),
-    "35659e86ce244d8389d525a9648d9c4a": ("Chloe", "female"),
-    "4754e1ec667544b0bd18cdf4bec7d6a7": ("Dan", "male"),
-    "5d8c378ba8c3434586081a52ac368738": ("Eve", "female"),
-    "6be73833ef9a4eb0aeee399b8fe9d62b": ("Finn", "male"),
+VOICES: Final[Mapping[str, tuple[str, str, str]]] = {
+    "1bd001e7e50f421d891986aad5158bc8": ("Ada", "female", "heart"),
+    "2d5b0e6cf36f460aa7fc47e3eee4ba54": ("Ben", "male", "narrator"),
+    "35659e86ce244d8389d525a9648d9c4a": ("Chloe", "female", "bright"),
+    "4754e1ec667544b0bd18cdf4bec7d6a7": ("Dan", "male", "male"),
+    "5d8c378ba8c3434586081a52ac368738": ("Eve", "female", "child"),
+    "6be73833ef9a4eb0aeee399b8fe9d62b": ("Finn", "male", "deep"),
 }
-"""Name and gender by voice_id; all of them speak English."""
+"""Name, gender and the voice of `domain.voices` by voice_id; all of them speak English."""
 LOOKS: Final[Mapping[str, tuple[str, str, str]]] = {
     f"{name}_{look}_front": (f"{name} in {look}", name, voice)
     for (name, voice), looks in {
@@ -156,7 +156,7 @@ def _avatar(
     return Avatar(
         script=words,
         avatar=look,
-        voice=VOICES[voice][0],
+        voice=VOICES[voice][2],
         width=size[0],
         height=size[1],
         speed=settings.number("speed", 0.5, 1.5, 1.0),

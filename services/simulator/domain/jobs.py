@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.simulator.domain.commissions import Commission, Picture
+from services.simulator.domain.commissions import Commission, Picture, expected_ms
 from services.simulator.domain.scenarios import Scenario
 
 State = Literal["waiting", "queuing", "generating", "success", "fail"]
 
 WAITING_MS: Final = 60
-RENDER_MS: Final = 350
-"""What a picture usually takes: only the guess that makes progress move."""
+BY_THEN_PERCENT: Final = 80
+"""The progress when a job has taken as long as was expected; the rest comes ever more slowly."""
 FAILS_AFTER_MS: Final = 300
 
 
@@ -50,6 +50,11 @@ class Job:
         """Of the result; a canned picture is a PNG whatever was asked for."""
         tiny = self.canned and isinstance(self.commission, Picture)
         return f"{self.task_id}.{'png' if tiny else self.commission.kind}"
+
+    @property
+    def first_frame_name(self) -> str:
+        """Of the file with the picture that a film begins with, if it was brought."""
+        return f"{self.task_id}.first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,15 @@ def _honest(job: Job, outcome: Outcome | None, started_ms: int | None, now_ms: i
         return View("waiting", 0, job.created_ms)
     if started_ms is None and outcome is None and not job.has("hang"):
         return View("queuing", 0, job.created_ms + WAITING_MS)
-    return View("generating", _progress(job, age_ms), now_ms)
+    return View(
+        "generating", _progress(job, age_ms, now_ms - (started_ms or job.created_ms)), now_ms
+    )
 
 
-def _progress(job: Job, age_ms: int) -> int:
+def _progress(job: Job, age_ms: int, worked_ms: int) -> int:
     """Per cent; it moves all the time and arrives only with the result."""
-    if job.latency_ms > RENDER_MS:
+    expected = expected_ms(job.commission)
+    if job.latency_ms > expected:
         return min(99, max(1, age_ms * 100 // job.latency_ms))
-    return min(95, max(1, round(100 * (1 - math.exp(-age_ms / RENDER_MS)))))
+    left = math.pow(1 - BY_THEN_PERCENT / 100, worked_ms / expected)
+    return min(99, max(1, round(100 * (1 - left))))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from services.simulator.domain.commissions import Film, Picture, Speech
+from services.simulator.domain.elevenlabs import VOICES as ELEVENLABS_VOICES
 from services.simulator.domain.orders import Fields, Order, Refused, frame_size, is_url
 from services.simulator.domain.scenarios import without_scenarios
 
@@ -99,6 +100,12 @@ FILMS: Final[Mapping[str, FilmModel]] = {
     "wan/2-6-text-to-video": FilmModel(_WAN_PRICES),
     "wan/2-6-image-to-video": FilmModel(_WAN_PRICES, max_images=1),
 }
+VOICES: Final[Mapping[str, str]] = {
+    spelling: voice
+    for voice_id, (name, _, voice) in ELEVENLABS_VOICES.items()
+    for spelling in (voice_id, name)
+}
+"""The voice of `domain.voices` by ElevenLabs' id or name; any other name is spoken as well."""
 SPEECH_CHARS_MAX: Final = 5_000
 SPEECHES: Final[Mapping[str, int]] = {
     "elevenlabs/text-to-speech-multilingual-v2": 12,
@@ -173,7 +180,7 @@ def _speech(name: str, fields: Fields, param: str, callback: str) -> Order:
     speed = fields.number("speed", 0.7, 1.2, 1.0)
     language = fields.text("language_code", 0, 10) or "en"
     words = without_scenarios(text)
-    speech = Speech(words, voice, speed, language, "mp3", fields.seed(text))
+    speech = Speech(words, VOICES.get(voice, voice), speed, language, "mp3", fields.seed(text))
     price = -(-len(words) // 1000) * SPEECHES[name]
     return Order(name, text, speech, price, param, callback)
 
