@@ -32,7 +32,8 @@ class Uploads:
     def keep(self, content: bytes) -> str:
         """The name under which a picture is kept. Raises `Unreadable` if it is none."""
         kind = next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), "")
-        if not kind or len(content) > self.max_bytes:
+        no_webp = kind == "webp" and content[8:12] != b"WEBP"
+        if not kind or no_webp or len(content) > self.max_bytes:
             raise Unreadable("not a picture of a size that is taken")
         name = f"{hashlib.sha256(content).hexdigest()[:32]}.{kind}"
         if not self._files.has(name):
