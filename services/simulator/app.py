@@ -24,7 +24,7 @@ from services.simulator.api.heygen import HeyGen
 from services.simulator.api.kie import Kie
 from services.simulator.api.kie_uploads import KieUploads
 from services.simulator.api.leonardo import Leonardo
-from services.simulator.api.results import Results
+from services.simulator.api.results import HandedOver, Results
 from services.simulator.settings import SimulatorSettings
 
 
@@ -69,7 +69,7 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
         return PlainTextResponse("ready")
 
     room = Room(settings, studio, journal, stage, uploads, callbacks)
-    results = Results(journal, files, uploads)
+    results = Results(journal, files)
     routes = [
         Route("/readyz", ready),
         *Kie(room).routes(),
@@ -79,6 +79,7 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
         *Leonardo(room).routes(),
         *ElevenLabs(room, results).routes(),
         *results.routes(),
+        *HandedOver(uploads).routes(),
         *Controls(settings, studio, journal, stage).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

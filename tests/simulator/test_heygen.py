@@ -38,6 +38,7 @@ def scenes(*given: Any) -> dict[str, Any]:
         (heygen_v3("Hello.", avatar_id="nobody"), 404),
         (heygen_v3("Hello.", voice_id="nobody"), 404),
         (heygen_v3("[[sim:fail]]"), 400),
+        (heygen_v3("Привет"), 400),
     ],
 )
 def test_v3_refuses_what_the_vendor_would(body: object, code: int) -> None:

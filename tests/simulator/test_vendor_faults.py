@@ -195,6 +195,8 @@ async def test_a_price_that_drifted_shows_on_the_bill(canned: Caller, name: str)
     assert bill["vendor"] == name.split("_", maxsplit=1)[0]
     assert (bill["accepted"], bill["succeeded"], bill["promised_credits"]) == (2, 2, 0)
     assert bill["charged_credits"] == bill["listed_credits"] // 2 * 4 > 0
+    items = (await http.get("/_bill/items")).json()["items"]
+    assert [one["charged_credits"] // one["listed_credits"] for one in items] == [3, 1]
 
 
 @pytest.mark.parametrize("name", sorted(VENDORS))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from services.simulator.domain.commissions import Avatar
 from services.simulator.domain.orders import Fields, Order, Refused, frame_size, spoken_s
 from services.simulator.domain.scenarios import without_scenarios
+from services.simulator.domain.voices import Unspeakable, check_language
 
 PREFIX: Final = "/heygen"
 SCRIPT_CHARS_MAX: Final = 5_000
@@ -153,6 +154,10 @@ def _avatar(
     words = without_scenarios(script)[:SCRIPT_CHARS_MAX]
     if not words:
         raise _refuse("script", "is required")
+    try:
+        check_language(words, settings.text("locale", 0, 20))
+    except Unspeakable as unspeakable:
+        raise _refuse("script", f"cannot be spoken: {unspeakable}") from None
     return Avatar(
         script=words,
         avatar=look,
