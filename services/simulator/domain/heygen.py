@@ -187,6 +187,11 @@ def _image(image: Fields) -> str:
             raise _refuse("image.type", "base64 is not supported by the simulator")
 
 
+def end_of(fail_code: str) -> tuple[str | None, str | None]:
+    """failure_code and failure_message; neither where nothing has failed."""
+    return ENDS.get(fail_code, ENDS["failed"]) if fail_code else (None, None)
+
+
 def page(items: list[Any], limit: str, token: str) -> tuple[list[Any], str]:
     """(a page of `items`, the token of the next or ""). Raises `Refused` 400."""
     size = int(limit) if limit.isdecimal() and len(limit) < DIGITS_MAX else 0
