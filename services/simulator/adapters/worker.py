@@ -15,6 +15,8 @@ from kernel.processes import die_with_parent
 from services.simulator.domain.commissions import MEDIA
 
 MAX_ERROR_CHARS = 500
+PART, SCRATCH = ".part", ".scratch"
+"""What is written beside a file until it is whole."""
 NICE = 5
 """Drawing yields to whoever waits for an answer on the same processors."""
 
@@ -31,7 +33,7 @@ def main(parent_pid: int) -> None:
         begun_with = Path(order["first_frame"]) if order["first_frame"] else None
         try:
             commission = MEDIA[order["commission"]["medium"]](**order["commission"])
-            scratch = path.with_name(path.name + ".scratch")
+            scratch = path.with_name(path.name + SCRATCH)
             _write_whole(path, make(commission, scratch, begun_with))
             answer = ""
         except Exception as error:  # noqa: BLE001 - what fails must not end its worker
@@ -41,7 +43,7 @@ def main(parent_pid: int) -> None:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     part.write_bytes(content)
     part.replace(path)
 
