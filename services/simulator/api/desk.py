@@ -150,7 +150,7 @@ class Desk:
         words = self.faults.get(fault.name)
         if words is not None:
             again = words.anew()
-            again.retry_after_s = int(fault.number("retry_after", again.retry_after_s))
+            again.retry_after_s = max(0, int(fault.number("retry_after", again.retry_after_s)))
             if fault.name == "server_error":
                 again.code = server_status(fault)
             raise again

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.simulator.domain.commissions import Avatar
+from services.simulator.domain.commissions import MAX_FRAME_PX, Avatar
 from services.simulator.domain.orders import Fields, Order, Refused, frame_size, spoken_s
 from services.simulator.domain.scenarios import without_scenarios
 from services.simulator.domain.voices import Unspeakable, check_language
@@ -115,6 +115,8 @@ def read_v2(body: object) -> Order:
     _, look, voice, settings = read[0]
     size = fields.within("dimension")
     width, height = (size.whole(side, *SIDE_PX, px) for side, px in _HD.items())
+    if width * height > MAX_FRAME_PX:
+        raise _refuse("dimension", "is larger than 4K")
     dimensions = width // 2 * 2, height // 2 * 2
     avatar = _avatar(script, look, voice, dimensions, (settings, fields))
     param = json.dumps({"callback_id": fields.text("callback_id", 0, 500), "caption": False})
