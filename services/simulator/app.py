@@ -38,11 +38,12 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
     journal = Journal(settings.home / "journal.jsonl", bounds)
     files = ResultFiles(settings.home / "files", settings.max_files_bytes)
     stage = Stage(settings.max_scenarios, canned=settings.canned)
+    authority = settings.home / "authority" if settings.content_credentials else None
     studio = Studio(
         clock,
         journal,
         files,
-        render_processes(settings.workers, settings.render_timeout_s),
+        render_processes(settings.workers, settings.render_timeout_s, authority),
         max_unfinished=settings.max_unfinished,
         warm_after_s=settings.warm_after_s,
     )

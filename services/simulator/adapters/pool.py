@@ -29,8 +29,10 @@ class RenderFailed(Exception):
 class RenderProcess:
     """One worker, started when first needed and again after it died."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, authority: Path | None = None) -> None:
+        """With a folder for an `authority`, what is made carries Content Credentials."""
         self._timeout_s = timeout_s
+        self._authority = authority
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -71,6 +73,7 @@ class RenderProcess:
                 "commission": asdict(commission),
                 "path": str(path),
                 "first_frame": str(first_frame or ""),
+                "authority": str(self._authority or ""),
             }
         )
         order += "\n"
