@@ -207,6 +207,13 @@ async def test_refuses_a_body_that_is_no_json_or_no_object(canned: Caller, name:
         assert answer.status_code in {400, 413, 422} or answer.json()["code"] in {400, 422}
 
 
+async def test_a_fault_that_a_vendor_has_no_words_for_is_not_played(canned: Caller) -> None:
+    for name, fault in (("kie", "request_in_progress"), ("heygen", "too_many_at_once")):
+        answer = await VENDORS[name].create(canned.http, f"x [[sim:{fault}]]")
+        assert answer.status_code == 200
+        assert (await canned.asked())[-1]["fault"] == ""
+
+
 async def test_one_key_at_two_vendors_has_two_bills(canned: Caller) -> None:
     for name in ("kie", "heygen", "leonardo", "elevenlabs", "google"):
         await VENDORS[name].create(canned.http)
