@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from kernel.telemetry.metrics import REGISTRY
+from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.api.bodies import GenerateRequest
 from services.generation.api.screening import MESSAGES, NOT_SCREENED, texts_of
 from services.generation.domain.moderation import Category
@@ -15,7 +15,6 @@ from tests.generation.conftest import Generation, person
 CANARY = "quokka"
 REFUSED = f"a gory {CANARY}"
 KEYED = {"Idempotency-Key": "order-1"}
-SCREENED = {"prompt", "negative_prompt"}
 
 
 def rejected(category: str) -> float:
@@ -80,16 +79,20 @@ def test_every_category_has_words_for_people() -> None:
 
 
 def test_every_text_of_a_request_is_screened_or_known_to_say_nothing() -> None:
-    def fields(model: type[BaseModel]) -> set[str]:
-        inner = [
-            kind.annotation
-            for kind in model.model_fields.values()
-            if isinstance(kind.annotation, type) and issubclass(kind.annotation, BaseModel)
-        ]
-        texts = {name for name, kind in model.model_fields.items() if "str" in str(kind.annotation)}
-        return texts.union(*(fields(one) for one in inner))
+    texts = {
+        name for name, kind in GenerateRequest.model_fields.items() if "str" in str(kind.annotation)
+    }
+    assert texts - NOT_SCREENED == {"prompt", "options"}
 
-    assert fields(GenerateRequest) - NOT_SCREENED == SCREENED
+
+def test_every_text_among_the_options_is_screened_or_known_to_say_nothing() -> None:
+    texts = {
+        name
+        for model in read_catalogue().models.values()
+        for name, schema in model.options.properties.items()
+        if schema["type"] == "string" and "enum" not in schema
+    }
+    assert texts - NOT_SCREENED == {"negative_prompt"}
 
 
 def test_texts_are_found_wherever_they_are() -> None:

@@ -68,7 +68,7 @@ def test_forgets_the_oldest_jobs_but_not_what_they_cost(tmp_path: Path) -> None:
     journal.close()
     again = opened(path, jobs=2)
     assert list(again.jobs) == ["b", "c"]
-    assert again.bill("k").charged_credits == 54
+    assert again.bill("kie", "k").charged_credits == 54
     again.close()
 
 

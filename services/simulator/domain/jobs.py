@@ -13,6 +13,7 @@ WAITING_MS: Final = 60
 BY_THEN_PERCENT: Final = 80
 """The progress when a job has taken as long as was expected; the rest comes ever more slowly."""
 FAILS_AFTER_MS: Final = 300
+MAX_DRIFT: Final = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class Job:
     created_ms: int
     latency_ms: int = 0
     scenarios: tuple[Scenario, ...] = ()
+
+    @property
+    def charge_credits(self) -> int:
+        """What is charged when it succeeds: the listed price, unless it has drifted."""
+        drift = self.has("price_drift")
+        factor = drift.number("factor", 1.5) if drift else 1.0
+        return round(self.price_credits * min(max(factor, 0.0), MAX_DRIFT))
 
     def has(self, name: str) -> Scenario | None:
         return next((one for one in self.scenarios if one.name == name), None)
@@ -55,7 +63,7 @@ class Outcome:
     completed_ms: int
     cost_ms: int
     fail_code: str = ""
-    fail_msg: str = ""
+    """Empty, or one of MODERATED, FAILED, UNREADABLE, DELETED: each vendor has its own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +74,20 @@ class View:
     outcome: Outcome | None = None
 
 
-MODERATED: Final = ("400", "Your content was flagged as violating content policies.")
-FAILED: Final = ("501", "Generation failed: the model could not complete this task.")
+MODERATED: Final = "moderated"
+FAILED: Final = "failed"
+UNREADABLE: Final = "download_failed"
+DELETED: Final = "deleted"
 
 
 def early_outcome(job: Job) -> Outcome | None:
     """How a job ends without being rendered, if it does; it may lie in the future."""
     moderated = job.has("moderated")
-    code, message = MODERATED if moderated else FAILED
     before = moderated is not None and moderated.text("when", "before") == "before"
-    if before or job.has("fail"):
+    if before or job.has("fail") or job.has(UNREADABLE):
+        code = UNREADABLE if job.has(UNREADABLE) else MODERATED if moderated else FAILED
         done_ms = job.created_ms + max(job.latency_ms, FAILS_AFTER_MS)
-        return Outcome(job.task_id, done_ms, FAILS_AFTER_MS, code, message)
+        return Outcome(job.task_id, done_ms, FAILS_AFTER_MS, code)
     if job.canned and not (job.has("hang") or job.has("lost")):
         return rendered_outcome(job, job.created_ms, job.created_ms)
     return None
@@ -87,7 +97,7 @@ def rendered_outcome(job: Job, started_ms: int, now_ms: int) -> Outcome:
     """How a rendered job ends; moderation may still come after the fact."""
     done_ms = max(now_ms, job.created_ms + job.latency_ms)
     if job.has("moderated"):
-        return Outcome(job.task_id, done_ms, now_ms - started_ms, *MODERATED)
+        return Outcome(job.task_id, done_ms, now_ms - started_ms, MODERATED)
     return Outcome(job.task_id, done_ms, now_ms - started_ms)
 
 
