@@ -22,14 +22,16 @@ from kernel.waiting import Turns, Waiters
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
+from services.generation.adapters.feeds import Followers, Histories
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.own_keys import OwnKeys
+from services.generation.adapters.progress import TaskProgress
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Tasks, internal_routes, routes
+from services.generation.api import Feed, Tasks, internal_routes, routes
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
 from services.generation.outbox import announce
@@ -98,6 +100,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     due = DueList(database, timedelta(seconds=settings.unknown_for_s))
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
+    progress = TaskProgress(due, platform.bus, clock)
     jobs = ProviderJobs(
         store,
         due,
@@ -106,6 +109,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         LocalObjectStore(settings.objects_root),
         first_look_s=settings.first_look_s,
         sole_owner=platform.sole_owner,
+        progressed=progress.grown,
     )
     tasks = Tasks(
         store=store,
@@ -122,6 +126,8 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
     )
+    followers = Followers(store, platform.bus, waiters)
+    feed = Feed(tasks, Histories(store, personal), followers)
     inbox = Inbox("generation", store, subscriptions(catalogue))
     leaving = Leaving(store)
     shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
@@ -130,7 +136,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         name="generation",
         app=create_app(
             "generation",
-            [routes(tasks), internal_routes(database), dead_letter_routes(inbox)],
+            [routes(tasks, feed), internal_routes(database), dead_letter_routes(inbox)],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),
@@ -142,6 +148,8 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         workers=(
             jobs.run,
             TaskChanges(store, platform.bus, waiters).run,
+            progress.run,
+            followers.run,
             idempotency.run,
             shut_outs.run,
             erasures.run,

@@ -187,6 +187,14 @@ def record_met(unit: Unit, task_id: UUID) -> None:
     unit.record_sql("DELETE FROM generation.task_deadlines WHERE task_id = $1", task_id)
 
 
+def record_silence(unit: Unit, task_id: UUID) -> None:
+    """What vendors said of its jobs is forgotten: it may repeat a prompt."""
+    unit.record_sql(
+        "UPDATE generation.provider_jobs SET error = NULL WHERE task_id = $1 AND error IS NOT NULL",
+        task_id,
+    )
+
+
 def record_job(
     unit: Unit,
     *,
