@@ -19,6 +19,7 @@ from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
 from kernel.waiting import Turns, Waiters
+from services.generation.adapters.calling_off import CallingOff
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
@@ -149,6 +150,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             jobs.run,
             TaskChanges(store, platform.bus, waiters).run,
             progress.run,
+            CallingOff(store, due, vendors).run,
             followers.run,
             idempotency.run,
             shut_outs.run,

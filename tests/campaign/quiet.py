@@ -6,7 +6,7 @@ from tests.campaign.final_reads import HISTORIES
 
 OPEN_TASKS = """
     SELECT 'open tasks' AS name, count(*) FROM generation.streams
-    WHERE state->>'stage' NOT IN ('completed', 'failed', 'cancelled')"""
+    WHERE state->>'stage' NOT IN ('completed', 'failed', 'cancelled', 'removed')"""
 OPEN_JOBS = """
     SELECT 'open jobs' AS name, count(*) FROM generation.provider_jobs
     WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')"""

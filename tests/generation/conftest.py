@@ -76,6 +76,7 @@ class ScriptedProvider:
     looks: deque[Look] = field(default_factory=deque)
     asked: list[Job] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
+    called_off: list[tuple[str, str]] = field(default_factory=list)
     on_submit: Callable[[], Any] | None = None
     key: str = PLATFORM_KEY
     keys: list[str] = field(default_factory=list)
@@ -98,6 +99,9 @@ class ScriptedProvider:
         self.looked_at.append(provider_job_id)
         self.keys.append(self.key)
         return self.looks.popleft() if self.looks else Running(10)
+
+    async def cancel(self, provider_job_id: str) -> None:
+        self.called_off.append((provider_job_id, self.key))
 
     async def aclose(self) -> None:
         pass

@@ -160,6 +160,16 @@ class DueList:
                 *(job.job_id, words, now + self._unknown_for),
             )
 
+    async def submitted_of(self, task_id: UUID) -> Sequence[DueJob]:
+        """The task's jobs that their vendors have, and have not ended."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT {_COLUMNS} FROM generation.provider_jobs"
+                " WHERE task_id = $1 AND state = 'submitted'",
+                task_id,
+            )
+        return [DueJob(**row) for row in rows]
+
     async def progress_of(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
         """The mean progress (0-100) of each task's outputs."""
         async with self._database.connection() as connection:
