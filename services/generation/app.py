@@ -23,7 +23,7 @@ from services.generation.adapters.calling_off import CallingOff
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
-from services.generation.adapters.feeds import Followers, Histories
+from services.generation.adapters.feeds import Followers
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.leaving import Leaving
@@ -32,7 +32,7 @@ from services.generation.adapters.progress import TaskProgress
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Feed, Tasks, internal_routes, routes
+from services.generation.api import Feed, Histories, Tasks, internal_routes, routes
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
 from services.generation.outbox import announce

@@ -25,12 +25,13 @@ from kernel.testing import envelope_of
 from kernel.unit import Recorded, Unit
 from kernel.waiting import Waiters
 from services.generation.adapters.changes import TaskChanges
-from services.generation.adapters.feeds import Followers, Past
+from services.generation.adapters.feeds import Followers
 from services.generation.adapters.progress import TaskProgress
 from services.generation.adapters.providers import Running
 from services.generation.api import events
 from services.generation.api.bodies import STATUS_BY_STAGE
 from services.generation.api.events import FeedEntry, news_of
+from services.generation.api.history import Past
 from services.generation.domain.messages import (
     CancelTask,
     CreateTask,

@@ -1,17 +1,14 @@
-"""A task's history as its feed, and who follows feeds in this process.
+"""Who follows tasks in this process, and how they are woken.
 
-A feed is read from the task's events, never from the present row alone, so that whoever comes back
-gets what there was in between. While nobody says that a task has changed, a follower costs no query
+While nobody says that a task has changed, a follower costs no query
 and no connection: all of them together are asked for by one query each `SWEEP_EVERY_S`, which finds
 what a lost broadcast left unsaid.
 """
 
 import asyncio
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -19,51 +16,17 @@ import structlog
 from contracts.envelope import Envelope
 from contracts.generation import TaskProgressed
 from kernel.bus import Bus
-from kernel.encryption import Personal
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
-from kernel.projections import history_of
 from kernel.sql import DATABASE_AWAY
 from kernel.waiting import Waiters
 from services.generation.domain.task import TASK
-from services.generation.read_model import Row, replayed
 
 FOLLOWERS_MAX: Final = 2_000
 """For each process; each has a connection of its own to somebody."""
-EVENTS_MAX: Final = 1_000
-"""A task has a few for each attempt at each output."""
 SWEEP_EVERY_S: Final = 15.0
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What a task has been: its row after each of its events, and what its owner asked for (None
-    once that is erased)."""
-
-    rows: Sequence[Row]
-    request: Mapping[str, Any] | None
-
-
-class Histories:
-    """The past of tasks, from their events."""
-
-    def __init__(self, store: EventStore, personal: Personal) -> None:
-        self._store = store
-        self._personal = personal
-
-    async def read(self, task_id: UUID, user_id: UUID) -> Past | None:
-        """Of the user's task; another user's is none, and neither is one that was removed."""
-        store, stream_id = self._store, TASK.stream_id(task_id)
-        async with store.database.connection() as connection:
-            history = await history_of(connection, store.schema, store.codec, stream_id, EVENTS_MAX)
-            rows = list(replayed(history))
-            if not rows or rows[-1]["user_id"] != user_id or rows[-1]["stage"] == "removed":
-                return None
-            texts = await self._personal.read(connection, user_id, [stream_id])
-        text = texts.get(stream_id)
-        return Past(rows, None if text is None else json.loads(text))
 
 
 class Follower(asyncio.Event):

@@ -1,8 +1,9 @@
 """HTTP in of generation: tasks, prices and models."""
 
 from services.generation.api.events import Feed
+from services.generation.api.history import Histories
 from services.generation.api.internal import internal_routes
 from services.generation.api.routes import routes
 from services.generation.api.tasks import Tasks
 
-__all__ = ["Feed", "Tasks", "internal_routes", "routes"]
+__all__ = ["Feed", "Histories", "Tasks", "internal_routes", "routes"]

@@ -32,8 +32,9 @@ from kernel.http import Caller
 from kernel.identifiers import shown
 from kernel.links import MediaLinks
 from kernel.sql import DATABASE_LOST
-from services.generation.adapters.feeds import Follower, Followers, Histories, Past
+from services.generation.adapters.feeds import Follower, Followers
 from services.generation.api.bodies import TaskBody, task_body
+from services.generation.api.history import Histories, Past
 from services.generation.api.task_ids import task_id_of
 from services.generation.api.tasks import ENDED, Tasks
 
