@@ -177,7 +177,6 @@ class FeedStream(Response):
 def add_events(router: APIRouter, feed: Feed) -> None:
     @router.get(
         "/tasks/{task_id}/events",
-        response_class=FeedStream,
         responses={
             200: {"model": FeedBody, "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
             204: {"description": "It has ended, and nothing is left to say"},
