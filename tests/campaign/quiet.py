@@ -12,6 +12,9 @@ OPEN_JOBS = """
     WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')"""
 """A task that was cancelled has ended before its provider's answer is known."""
 
+REMOVALS = """
+    SELECT 'removals' AS name, count(*) FROM storage.removals WHERE next_step_at IS NOT NULL"""
+
 
 async def left_to_do(dsn: str) -> dict[str, int]:
     """How many rows wait, by table; nothing when all is quiet."""
@@ -23,6 +26,7 @@ async def left_to_do(dsn: str) -> dict[str, int]:
         ),
         OPEN_TASKS,
         OPEN_JOBS,
+        REMOVALS,
     ]
     connection = await asyncpg.connect(dsn)
     try:
