@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.system.conftest import EVERY_MODE
+from tests.system.conftest import EVERY_MODE, prepared
 from tests.system.product import V2, Product, User, new_user, running, wait_until
 
 SLOW = "[[sim:latency seconds=1]] a slow pear"
@@ -76,8 +76,8 @@ def test_a_removed_task_leaves_no_picture_and_its_price_stays(user: User) -> Non
     assert user.balance()["used_credits"] == 1.0
 
 
-def test_streams_end_in_order_where_the_product_does(own_product: Product) -> None:
-    with running(own_product) as product, new_user(product) as user:
+def test_streams_end_in_order_where_the_product_does() -> None:
+    with prepared("separate") as own, running(own) as product, new_user(product) as user:
         task = user.generate("[[sim:latency seconds=60]] a slow pear")["id"]
         with following(user, task) as stream:
             next(stream)
