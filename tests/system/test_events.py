@@ -85,4 +85,4 @@ def test_streams_end_in_order_where_the_product_does() -> None:
             for _ in stream:  # it raises when the connection breaks off
                 pass
         assert product.process.wait(30) == 0
-    assert "Traceback" not in product.words()
+        assert "Traceback" not in product.words()
