@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ("contracts", "kernel", "services")
 MAKE_TARGETS_MAX = 10
+BINARY = {".mp3", ".mp4", ".png", ".pyc", ".wav"}
 UNFINISHED = re.compile(r"\b(T[O]DO|FIX[M]E|XX[X])\b")
 SETTING = re.compile(r"(?:validation_alias=|AliasChoices\()\"([A-Z0-9_]+)\"")
 REGISTRY = re.compile(r"pyp[i]\.org|pythonhosted[.]|registry\.npmj[s]")
@@ -29,7 +30,7 @@ def _tracked() -> list[Path]:
     found = [ROOT / name for name in names] or [
         path for folder in (*SOURCE, "tests", "docs") for path in (ROOT / folder).rglob("*.*")
     ]
-    return [path for path in found if path.is_file() and path.suffix not in {".png", ".pyc"}]
+    return [path for path in found if path.is_file() and path.suffix not in BINARY]
 
 
 def test_nothing_is_left_for_later_in_a_comment() -> None:

@@ -11,11 +11,19 @@ from starlette.routing import Route
 from kernel.clock import Clock
 from services.simulator.adapters.files import ResultFiles
 from services.simulator.adapters.journal import Bounds, Journal
+from services.simulator.adapters.outside import Outside
 from services.simulator.adapters.stage import Stage
 from services.simulator.adapters.studio import Studio, render_processes
+from services.simulator.adapters.uploads import Uploads
+from services.simulator.api.callbacks import Callbacks
 from services.simulator.api.controls import Controls
+from services.simulator.api.desk import Room
+from services.simulator.api.elevenlabs import ElevenLabs
 from services.simulator.api.google import Google
+from services.simulator.api.heygen import HeyGen
 from services.simulator.api.kie import Kie
+from services.simulator.api.kie_uploads import KieUploads
+from services.simulator.api.leonardo import Leonardo
 from services.simulator.api.results import Results
 from services.simulator.settings import SimulatorSettings
 
@@ -38,23 +46,39 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
         max_unfinished=settings.max_unfinished,
         warm_after_s=settings.warm_after_s,
     )
+    outside = Outside(settings.reach_hosts)
+    uploads = Uploads(
+        settings.home / "uploads",
+        outside,
+        max_bytes=settings.max_upload_bytes,
+        max_total_bytes=settings.max_uploads_bytes,
+    )
+    callbacks = Callbacks(studio, journal, outside, max_expected=settings.max_jobs)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        uploads.open()
         studio.start()
         try:
             yield
         finally:
+            await callbacks.stop()
             await studio.stop()
 
     async def ready(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ready")
 
+    room = Room(settings, studio, journal, stage, uploads, callbacks)
+    results = Results(journal, files, uploads)
     routes = [
         Route("/readyz", ready),
-        *Kie(settings, studio, journal, stage).routes(),
-        *Google(settings, studio, journal, stage, files).routes(),
-        *Results(journal, files).routes(),
+        *Kie(room).routes(),
+        *KieUploads(room, outside).routes(),
+        *Google(room, results).routes(),
+        *HeyGen(room).routes(),
+        *Leonardo(room).routes(),
+        *ElevenLabs(room, results).routes(),
+        *results.routes(),
         *Controls(settings, studio, journal, stage).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

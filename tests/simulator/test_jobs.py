@@ -1,9 +1,11 @@
 from services.simulator.domain import bill as bills
 from services.simulator.domain.bill import Bill, difference, remaining_credits
+from services.simulator.domain.commissions import Picture
 from services.simulator.domain.jobs import (
+    FAILED,
+    MODERATED,
     Job,
     Outcome,
-    Picture,
     early_outcome,
     look,
     rendered_outcome,
@@ -47,9 +49,9 @@ def test_moderation_may_come_before_or_after_rendering() -> None:
     before, after = Scenario("moderated"), Scenario("moderated", arguments={"when": "after"})
     early = early_outcome(job(before))
     assert early is not None
-    assert early.fail_code == "400"
+    assert early.fail_code == MODERATED
     assert wants_render(job(after))
-    assert rendered_outcome(job(after), 1_000_000, 1_000_300).fail_code == "400"
+    assert rendered_outcome(job(after), 1_000_000, 1_000_300).fail_code == MODERATED
 
 
 def test_a_hanging_job_is_never_rendered_and_never_ends() -> None:
@@ -69,7 +71,7 @@ def test_a_success_is_charged_and_a_failure_is_not() -> None:
     assert remaining_credits(promised, 100) == 82
     charged = bills.finished(promised, job(), Outcome("t", 1, 1))
     assert (charged.charged_credits, charged.promised_credits) == (18, 0)
-    freed = bills.finished(promised, job(), Outcome("t", 1, 1, "501", "no"))
+    freed = bills.finished(promised, job(), Outcome("t", 1, 1, FAILED))
     assert remaining_credits(freed, 100) == 100
 
 

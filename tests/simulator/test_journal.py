@@ -3,7 +3,8 @@ from pathlib import Path
 from typing import Any
 
 from services.simulator.adapters.journal import Bounds, Journal
-from services.simulator.domain.jobs import Job, Outcome, Picture
+from services.simulator.domain.commissions import Picture
+from services.simulator.domain.jobs import Job, Outcome
 
 DAY_MS = 86_400_000
 
@@ -67,7 +68,7 @@ def test_forgets_the_oldest_jobs_but_not_what_they_cost(tmp_path: Path) -> None:
     journal.close()
     again = opened(path, jobs=2)
     assert list(again.jobs) == ["b", "c"]
-    assert again.bill("k").charged_credits == 54
+    assert again.bill("kie", "k").charged_credits == 54
     again.close()
 
 

@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
-from services.simulator.domain.kie import MODELS, SCALES, SIZES_1K, Refused, read_order, size_of
+from services.simulator.domain.commissions import Picture
+from services.simulator.domain.kie import MODELS, SCALES, SIZES_1K, read_order, size_of
+from services.simulator.domain.orders import Refused
 
 
 def order(model: str = "nano-banana-pro", **given: Any) -> dict[str, Any]:
@@ -11,6 +13,12 @@ def order(model: str = "nano-banana-pro", **given: Any) -> dict[str, Any]:
 
 def flux(**given: Any) -> dict[str, Any]:
     return order("flux-2/pro-text-to-image", aspect_ratio="1:1", resolution="1K", **given)
+
+
+def seed_of(body: object) -> int:
+    picture = read_order(body).commission
+    assert isinstance(picture, Picture)
+    return picture.seed
 
 
 @pytest.mark.parametrize(
@@ -29,7 +37,7 @@ def flux(**given: Any) -> dict[str, Any]:
         order(resolution="8K"),
         order(resolution=["1K"]),
         order(output_format="gif"),
-        order(image_input=["u"] * 9),
+        order(image_input=["https://u.test/"] * 9),
         order(image_input="u"),
         order(seed=-1),
         order(seed=True),
@@ -53,7 +61,9 @@ def test_flux_knows_no_4k() -> None:
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_accepts_an_order_for_every_model(model: str) -> None:
     accepted = read_order(order(model, aspect_ratio="16:9", resolution="2K"))
-    assert (accepted.picture.width, accepted.picture.height) == (2752, 1536)
+    picture = accepted.commission
+    assert isinstance(picture, Picture)
+    assert (picture.width, picture.height) == (2752, 1536)
     assert accepted.price_credits > 0
 
 
@@ -64,10 +74,10 @@ def test_a_larger_class_is_an_exact_multiple() -> None:
 
 
 def test_the_words_decide_the_seed_and_scenarios_do_not() -> None:
-    plain = read_order(order(prompt="a cat")).picture.seed
-    assert read_order(order(prompt="a cat [[sim:latency seconds=1]]")).picture.seed == plain
-    assert read_order(order(prompt="a dog")).picture.seed != plain
+    plain = seed_of(order(prompt="a cat"))
+    assert seed_of(order(prompt="a cat [[sim:latency seconds=1]]")) == plain
+    assert seed_of(order(prompt="a dog")) != plain
 
 
 def test_honours_a_given_seed() -> None:
-    assert read_order(order(seed=42)).picture.seed == 42
+    assert seed_of(order(seed=42)) == 42

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from services.simulator.adapters.pool import RenderFailed, RenderProcess
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Picture
 
 PATIENCE_S = 15.0
 SMALL = Picture("a cat", 1, 64, 64, "png")
@@ -81,7 +81,7 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 from services.simulator.adapters.pool import RenderProcess
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Picture
 
 async def main():
     process = RenderProcess(15.0)

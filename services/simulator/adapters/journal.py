@@ -42,7 +42,7 @@ class Journal:
         self._lines = 0
         self.jobs: OrderedDict[str, Job] = OrderedDict()
         self.outcomes: dict[str, Outcome] = {}
-        self.bills: OrderedDict[str, Bill] = OrderedDict()
+        self.bills: OrderedDict[tuple[str, str], Bill] = OrderedDict()
         self.asked: deque[dict[str, Any]] = deque(maxlen=bounds.asked)
 
     def open(self, now_ms: int) -> None:
@@ -60,8 +60,8 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def bill(self, key: str) -> Bill:
-        return self.bills.get(key) or Bill(key)
+    def bill(self, vendor: str, key: str) -> Bill:
+        return self.bills.get((vendor, key)) or Bill(key, vendor)
 
     def unfinished(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.task_id not in self.outcomes]
@@ -71,7 +71,8 @@ class Journal:
         self._write({"fact": "accepted", "job": _JOB.dump_python(job, mode="json")})
 
     def finish(self, outcome: Outcome) -> None:
-        if outcome.task_id in self.jobs:
+        """Note how a job ended: the first of its ends counts, and none of a forgotten job."""
+        if outcome.task_id in self.jobs and outcome.task_id not in self.outcomes:
             self._finished(outcome)
             self._write({"fact": "finished", "outcome": asdict(outcome)})
 
@@ -94,16 +95,17 @@ class Journal:
 
     def _accepted(self, job: Job) -> None:
         self.jobs[job.task_id] = job
-        self._set_bill(bills.accepted(self.bill(job.key), job))
+        self._set_bill(bills.accepted(self.bill(job.vendor, job.key), job))
 
     def _finished(self, outcome: Outcome) -> None:
         job = self.jobs[outcome.task_id]
         self.outcomes[outcome.task_id] = outcome
-        self._set_bill(bills.finished(self.bill(job.key), job, outcome))
+        self._set_bill(bills.finished(self.bill(job.vendor, job.key), job, outcome))
 
     def _set_bill(self, bill: Bill) -> None:
-        self.bills[bill.key] = bill
-        self.bills.move_to_end(bill.key)
+        whose = bill.vendor, bill.key
+        self.bills[whose] = bill
+        self.bills.move_to_end(whose)
         while len(self.bills) > MAX_KEYS:
             self.bills.popitem(last=False)
 
@@ -125,13 +127,14 @@ class Journal:
             return
 
     def _kept(self) -> Iterator[dict[str, Any]]:
-        part: dict[str, Bill] = {}
+        part: dict[tuple[str, str], Bill] = {}
         for job in self.jobs.values():
-            held = bills.accepted(part.get(job.key) or Bill(job.key), job)
+            whose = job.vendor, job.key
+            held = bills.accepted(part.get(whose) or Bill(job.key, job.vendor), job)
             outcome = self.outcomes.get(job.task_id)
-            part[job.key] = bills.finished(held, job, outcome) if outcome else held
-        for bill in self.bills.values():
-            rest = bills.difference(bill, part.get(bill.key) or Bill(bill.key))
+            part[whose] = bills.finished(held, job, outcome) if outcome else held
+        for whose, bill in self.bills.items():
+            rest = bills.difference(bill, part.get(whose) or Bill(bill.key, bill.vendor))
             yield {"fact": "carried", "bill": asdict(rest)}
         for entry in self.asked:
             yield {"fact": "asked", "entry": entry}

@@ -13,14 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Commission, expected_ms
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MAX_LINE_BYTES: Final = 65_536
+USUAL_MS: Final = 5_000
+"""What is expected to take longer is given more time than the settings say, in proportion."""
 
 
 class RenderFailed(Exception):
-    """The picture could not be drawn, or its process died or took too long."""
+    """It could not be made, or its process died or took too long."""
 
 
 class RenderProcess:
@@ -52,17 +54,29 @@ class RenderProcess:
                 )
             return self._process
 
-    async def render(self, picture: Picture, path: Path) -> None:
-        """Have the picture drawn into `path`, whole or not at all. Raises `RenderFailed`."""
+    async def render(
+        self, commission: Commission, path: Path, first_frame: Path | None = None
+    ) -> None:
+        """Have it made into the file `path`, whole or not at all. Raises `RenderFailed`.
+
+        `first_frame` is a file with the picture a film begins with.
+        """
         try:
             process = await self.start()
         except OSError as error:
             raise RenderFailed(repr(error)) from error
-        order = json.dumps({**asdict(picture), "path": str(path)}) + "\n"
+        order = json.dumps(
+            {
+                "commission": asdict(commission),
+                "path": str(path),
+                "first_frame": str(first_frame or ""),
+            }
+        )
+        order += "\n"
         if process.stdin is None or process.stdout is None:
             raise RenderFailed("the render process has no pipes")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s * _times_usual(commission)):
                 process.stdin.write(order.encode())
                 await process.stdin.drain()
                 answer = await process.stdout.readline()
@@ -85,6 +99,11 @@ class RenderProcess:
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def _times_usual(commission: Commission) -> float:
+    """How much longer than the settings say a long film may take."""
+    return max(1.0, expected_ms(commission) / USUAL_MS)
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The scenarios that stand, and how often a prompt's own scenario has been played."""
 
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Final
 
 from kernel.errors import Rejected
@@ -14,6 +14,7 @@ from services.simulator.domain.scenarios import (
 )
 
 MAX_COUNTED_PROMPTS: Final = 1_000
+MAX_COUNTED_KEYS: Final = 1_000
 
 
 class Stage:
@@ -21,6 +22,7 @@ class Stage:
         self._max = max_scenarios
         self._always = (Scenario("canned"),) if canned else ()
         self._asked_times: OrderedDict[str, int] = OrderedDict()
+        self._starts: OrderedDict[str, deque[int]] = OrderedDict()
         self.standing: tuple[Scenario, ...] = ()
 
     def add(self, scenario: Scenario) -> None:
@@ -31,6 +33,7 @@ class Stage:
     def clear(self) -> None:
         self.standing = ()
         self._asked_times.clear()
+        self._starts.clear()
 
     def play(
         self, key: str, model: str, prompt: str
@@ -42,6 +45,24 @@ class Stage:
         rest = (*own, *due, *self._always)
         played = (one for one in rest if one.name not in REQUEST_FAULTS or one.strikes != "create")
         return refused, tuple(played)
+
+    def standing_for(self, name: str, key: str, model: str) -> Scenario | None:
+        """The first standing scenario of a name that is meant for a key and model; not counted."""
+        matching = (one for one in self.standing if one.matches(key, model))
+        return next((one for one in matching if one.name == name), None)
+
+    def within_window(self, whose: str, now_ms: int, most: int, window_ms: int) -> bool:
+        """Count one start of `whose`; no more than `most` fit, and what does not is not counted."""
+        starts = self._starts.setdefault(whose, deque())
+        while starts and starts[0] <= now_ms - window_ms:
+            starts.popleft()
+        if len(starts) >= most:
+            return False
+        starts.append(now_ms)
+        self._starts.move_to_end(whose)
+        while len(self._starts) > MAX_COUNTED_KEYS:
+            self._starts.popitem(last=False)
+        return True
 
     def _own_refusal(self, own: tuple[Scenario, ...], key: str, prompt: str) -> Scenario | None:
         """A prompt's own fault is counted by prompt; once it is over, the count begins again."""

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel.processes import die_with_parent
+from services.simulator.domain.commissions import MEDIA
 
+MAX_ERROR_CHARS = 500
 NICE = 5
 """Drawing yields to whoever waits for an answer on the same processors."""
 
@@ -21,16 +23,19 @@ def main(parent_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     die_with_parent(parent_pid)
     os.nice(NICE)
-    from services.simulator.adapters.renderer import render  # noqa: PLC0415 - after the ties
+    from services.simulator.adapters.renderer import make  # noqa: PLC0415 - after the ties
 
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
-        path = Path(order.pop("path"))
+        path = Path(order["path"])
+        begun_with = Path(order["first_frame"]) if order["first_frame"] else None
         try:
-            _write_whole(path, render(**order))
+            commission = MEDIA[order["commission"]["medium"]](**order["commission"])
+            scratch = path.with_name(path.name + ".scratch")
+            _write_whole(path, make(commission, scratch, begun_with))
             answer = ""
-        except Exception as error:  # noqa: BLE001 - a picture that fails must not end its worker
-            answer = repr(error)
+        except Exception as error:  # noqa: BLE001 - what fails must not end its worker
+            answer = repr(error)[:MAX_ERROR_CHARS]
         sys.stdout.write(json.dumps({"error": answer}) + "\n")
         sys.stdout.flush()
 

@@ -9,10 +9,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from services.simulator.domain.scenarios import Scenario
+
 CHUNK: Final = b"\0" * 65_536
+SERVER_STATUSES: Final = range(500, 600)
 ENDLESS_BYTES: Final = 64 * 1024**3
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -21,14 +24,48 @@ class BodyTooLarge(Exception):
     pass
 
 
+class BodyMalformed(ValueError):
+    pass
+
+
+class Broken(Exception):
+    """A request that is answered by no vendor's words: see `broken_answer`."""
+
+    def __init__(self, fault: Scenario) -> None:
+        super().__init__(fault.name)
+        self.fault = fault
+
+
+BROKEN: Final = frozenset({"connection_reset", "malformed_json", "server_error"})
+
+
 async def json_body(request: Request, max_bytes: int) -> Any:
-    """The body read as JSON. Raises `BodyTooLarge`, or ValueError if it is not JSON."""
+    """The body read as JSON. Raises `BodyTooLarge` or `BodyMalformed`."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
             raise BodyTooLarge
-    return json.loads(body)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BodyMalformed("the body is not JSON") from error
+
+
+def broken_answer(fault: Scenario) -> Response:
+    """No answer, half an answer, or a proxy's word in the vendor's place."""
+    match fault.name:
+        case "malformed_json":
+            return Response('{"code":200,"data":{"id":"5', media_type="application/json")
+        case "server_error":
+            return PlainTextResponse("Internal Server Error", server_status(fault))
+        case _:
+            return CutConnection()
+
+
+def server_status(fault: Scenario) -> int:
+    status = int(fault.number("status", 500))
+    return status if status in SERVER_STATUSES else 500
 
 
 class CutConnection(Response):

@@ -13,7 +13,7 @@ from services.simulator.adapters.journal import Journal
 from services.simulator.adapters.stage import Stage
 from services.simulator.adapters.studio import Studio
 from services.simulator.api.answers import BodyTooLarge, json_body
-from services.simulator.api.kie import key_digest
+from services.simulator.api.desk import key_digest
 from services.simulator.domain.scenarios import REQUEST_FAULTS, Scenario, checked
 from services.simulator.settings import SimulatorSettings
 

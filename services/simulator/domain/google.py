@@ -1,15 +1,15 @@
 """Google's image models over generateContent: what a request may say, what it costs, how large.
 
 Rules from Google's public Gemini API documentation; refusals carry the API's own status words.
+Prices are in cents (US). The API has no cancel, no callback and no job to look at.
 """
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from services.simulator.domain.jobs import Picture
+from services.simulator.domain.commissions import Picture
 from services.simulator.domain.kie import SCALES, size_of
+from services.simulator.domain.orders import Fields, Order, Refused
 from services.simulator.domain.scenarios import without_scenarios
 
 PREFIX: Final = "/google"
@@ -21,44 +21,35 @@ PRICES_CENTS: Final[Mapping[str, Mapping[str, int]]] = {
 }
 """For one image, by model and `imageSize`."""
 
-
-class Refused(Exception):
-    """An error of the API: its HTTP status, its status word and its message."""
-
-    def __init__(self, http_status: int, status: str, message: str) -> None:
-        super().__init__(message)
-        self.http_status = http_status
-        self.status = status
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request that the API would accept: one image."""
-
-    model: str
-    prompt: str
-    picture: Picture
-    price_cents: int
+EXHAUSTED: Final = Refused(429, "You exceeded your current quota.", "RESOURCE_EXHAUSTED")
+DENIED: Final = Refused(403, "Method doesn't allow unregistered callers.", "PERMISSION_DENIED")
+FAULTS: Final[Mapping[str, Refused]] = {
+    "unauthorized": Refused(400, "API key not valid.", "INVALID_ARGUMENT"),
+    "no_credits": EXHAUSTED,
+    "rate_limited_then_ok": Refused(429, EXHAUSTED.message, EXHAUSTED.word, retry_after_s=1),
+    "server_error": Refused(500, "An internal error has occurred.", "INTERNAL"),
+    "maintenance": Refused(503, "The model is overloaded. Please try again later.", "UNAVAILABLE"),
+}
 
 
 def read_order(model: str, body: object) -> Order:
     """Read generateContent's body, or raise `Refused` with what is wrong."""
     prices = PRICES_CENTS.get(model)
     if prices is None:
-        raise Refused(404, "NOT_FOUND", f"models/{model[:100]} is not found for API version v1.")
+        raise Refused(404, f"models/{model[:100]} is not found for API version v1.", "NOT_FOUND")
     if not isinstance(body, dict):
         raise _invalid("Invalid JSON payload received.")
     prompt = _prompt(body)
-    config = _mapping(body.get("generationConfig", {}), "generationConfig")
-    if "IMAGE" not in config.get("responseModalities", ["TEXT", "IMAGE"]):
+    config = Fields(body, _refuse).within("generationConfig")
+    modalities = config.given.get("responseModalities", ["TEXT", "IMAGE"])
+    if not isinstance(modalities, list) or "IMAGE" not in modalities:
         raise _invalid("generationConfig.responseModalities must hold IMAGE.")
-    image = _mapping(config.get("imageConfig", {}), "generationConfig.imageConfig")
-    ratio = _one_of(image, "aspectRatio", RATIOS, "1:1")
-    size = _one_of(image, "imageSize", frozenset(SCALES), "1K")
+    image = config.within("imageConfig")
+    ratio = image.one_of("aspectRatio", RATIOS, "1:1")
+    size = image.one_of("imageSize", SCALES, "1K")
     width, height = size_of(ratio, size)
-    seed = _seed(config, prompt)
-    picture = Picture(without_scenarios(prompt), seed, width, height, "jpg")
+    words = without_scenarios(prompt)
+    picture = Picture(words, config.seed(prompt, -(2**31), 2**31 - 1), width, height, "jpg")
     return Order(model, prompt, picture, prices[size])
 
 
@@ -74,29 +65,9 @@ def _prompt(body: Mapping[str, Any]) -> str:
     return prompt
 
 
-def _mapping(value: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _invalid(f"{name} must be an object.")
-    return value
-
-
-def _one_of(given: Mapping[str, Any], field: str, known: frozenset[str], default: str) -> str:
-    value = given.get(field, default)
-    if not isinstance(value, str) or value not in known:
-        raise _invalid(f"{field} must be one of {', '.join(sorted(known))}.")
-    return value
-
-
-def _seed(config: Mapping[str, Any], prompt: str) -> int:
-    """The seed asked for (a signed 32-bit number), else one that the prompt's words decide."""
-    seed = config.get("seed")
-    if seed is None:
-        words = without_scenarios(prompt).encode("utf-8", "replace")
-        return int.from_bytes(hashlib.sha256(words).digest()[:4], "big")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**31) <= seed < 2**31:
-        raise _invalid("generationConfig.seed must be a 32-bit integer.")
-    return seed
+def _refuse(field: str, problem: str) -> Refused:
+    return _invalid(f"generationConfig: {field} {problem}.")
 
 
 def _invalid(message: str) -> Refused:
-    return Refused(400, "INVALID_ARGUMENT", message)
+    return Refused(400, message, "INVALID_ARGUMENT")

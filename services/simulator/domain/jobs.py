@@ -4,24 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from services.simulator.domain.commissions import Commission, Picture, expected_ms
 from services.simulator.domain.scenarios import Scenario
 
 State = Literal["waiting", "queuing", "generating", "success", "fail"]
 
 WAITING_MS: Final = 60
-RENDER_MS: Final = 350
-"""What a picture usually takes: only the guess that makes progress move."""
+BY_THEN_PERCENT: Final = 80
+"""The progress when a job has taken as long as was expected; the rest comes ever more slowly."""
 FAILS_AFTER_MS: Final = 300
-CANNED_SIDE_PX: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    prompt: str
-    seed: int
-    width: int
-    height: int
-    kind: Literal["png", "jpg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +24,19 @@ class Job:
     key: str
     model: str
     param: str
-    picture: Picture
+    commission: Commission
     price_credits: int
     created_ms: int
     latency_ms: int = 0
     scenarios: tuple[Scenario, ...] = ()
+
+    @property
+    def charge_credits(self) -> int:
+        """What is charged when it succeeds: the listed price, unless it has drifted."""
+        drift = self.has("price_drift")
+        return (
+            round(self.price_credits * drift.number("factor", 1.5)) if drift else self.price_credits
+        )
 
     def has(self, name: str) -> Scenario | None:
         return next((one for one in self.scenarios if one.name == name), None)
@@ -48,7 +47,14 @@ class Job:
 
     @property
     def filename(self) -> str:
-        return f"{self.task_id}.{'png' if self.canned else self.picture.kind}"
+        """Of the result; a canned picture is a PNG whatever was asked for."""
+        tiny = self.canned and isinstance(self.commission, Picture)
+        return f"{self.task_id}.{'png' if tiny else self.commission.kind}"
+
+    @property
+    def first_frame_name(self) -> str:
+        """Of the file with the picture that a film begins with, if it was brought."""
+        return f"{self.task_id}.first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class Outcome:
     completed_ms: int
     cost_ms: int
     fail_code: str = ""
-    fail_msg: str = ""
+    """Empty, or one of MODERATED, FAILED, UNREADABLE, DELETED: each vendor has its own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +74,20 @@ class View:
     outcome: Outcome | None = None
 
 
-MODERATED: Final = ("400", "Your content was flagged as violating content policies.")
-FAILED: Final = ("501", "Generation failed: the model could not complete this task.")
+MODERATED: Final = "moderated"
+FAILED: Final = "failed"
+UNREADABLE: Final = "download_failed"
+DELETED: Final = "deleted"
 
 
 def early_outcome(job: Job) -> Outcome | None:
     """How a job ends without being rendered, if it does; it may lie in the future."""
     moderated = job.has("moderated")
-    code, message = MODERATED if moderated else FAILED
     before = moderated is not None and moderated.text("when", "before") == "before"
-    if before or job.has("fail"):
+    if before or job.has("fail") or job.has(UNREADABLE):
+        code = UNREADABLE if job.has(UNREADABLE) else MODERATED if moderated else FAILED
         done_ms = job.created_ms + max(job.latency_ms, FAILS_AFTER_MS)
-        return Outcome(job.task_id, done_ms, FAILS_AFTER_MS, code, message)
+        return Outcome(job.task_id, done_ms, FAILS_AFTER_MS, code)
     if job.canned and not (job.has("hang") or job.has("lost")):
         return rendered_outcome(job, job.created_ms, job.created_ms)
     return None
@@ -89,7 +97,7 @@ def rendered_outcome(job: Job, started_ms: int, now_ms: int) -> Outcome:
     """How a rendered job ends; moderation may still come after the fact."""
     done_ms = max(now_ms, job.created_ms + job.latency_ms)
     if job.has("moderated"):
-        return Outcome(job.task_id, done_ms, now_ms - started_ms, *MODERATED)
+        return Outcome(job.task_id, done_ms, now_ms - started_ms, MODERATED)
     return Outcome(job.task_id, done_ms, now_ms - started_ms)
 
 
@@ -114,11 +122,15 @@ def _honest(job: Job, outcome: Outcome | None, started_ms: int | None, now_ms: i
         return View("waiting", 0, job.created_ms)
     if started_ms is None and outcome is None and not job.has("hang"):
         return View("queuing", 0, job.created_ms + WAITING_MS)
-    return View("generating", _progress(job, age_ms), now_ms)
+    return View(
+        "generating", _progress(job, age_ms, now_ms - (started_ms or job.created_ms)), now_ms
+    )
 
 
-def _progress(job: Job, age_ms: int) -> int:
+def _progress(job: Job, age_ms: int, worked_ms: int) -> int:
     """Per cent; it moves all the time and arrives only with the result."""
-    if job.latency_ms > RENDER_MS:
+    expected = expected_ms(job.commission)
+    if job.latency_ms > expected:
         return min(99, max(1, age_ms * 100 // job.latency_ms))
-    return min(95, max(1, round(100 * (1 - math.exp(-age_ms / RENDER_MS)))))
+    left = math.pow(1 - BY_THEN_PERCENT / 100, worked_ms / expected)
+    return min(99, max(1, round(100 * (1 - left))))

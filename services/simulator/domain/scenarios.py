@@ -20,6 +20,9 @@ REQUEST_FAULTS: Final = frozenset(
         "server_error",
         "connection_reset",
         "malformed_json",
+        "maintenance",
+        "request_in_progress",
+        "too_many_at_once",
     }
 )
 JOB_FAULTS: Final = frozenset(
@@ -32,10 +35,24 @@ JOB_FAULTS: Final = frozenset(
         "state_backwards",
         "hang",
         "lost",
+        "download_failed",
+        "task_limit",
+        "price_drift",
     }
 )
-RESULT_FAULTS: Final = frozenset({"wrong_mime", "expired_link", "oversized"})
-NAMES: Final = REQUEST_FAULTS | JOB_FAULTS | RESULT_FAULTS
+CALLBACK_FAULTS: Final = frozenset(
+    {
+        "callback_lost",
+        "callback_late",
+        "callback_duplicate",
+        "callback_forged",
+        "callback_reordered",
+    }
+)
+RESULT_FAULTS: Final = frozenset(
+    {"wrong_mime", "expired_link", "oversized", "mislabelled", "truncated"}
+)
+NAMES: Final = REQUEST_FAULTS | JOB_FAULTS | CALLBACK_FAULTS | RESULT_FAULTS
 MAX_ARGUMENTS: Final = 8
 MAX_IN_PROMPT: Final = 8
 
@@ -44,11 +61,16 @@ Value = str | float
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One fault and how it is played.
+    """One fault and how it is played; a vendor that knows nothing of the kind does not play it.
 
-    Arguments: `seconds`, `spread_s` (latency), `times` (how often a request is refused),
-    `on` (create or look: where a request fault strikes), `when` (before or after: moderation),
-    `chance` (0..1 per job, drawn from `seed`), `bytes` (oversized).
+    Arguments: `chance` (0..1 per job, drawn from `seed`), and for
+    requests: `times` (how often refused), `on` (create or look), `status` (server_error),
+    `retry_after` (s; rate_limited_then_ok);
+    jobs: `seconds`, `spread_s` (latency: beyond a caller's deadline it is a success too late),
+    `when` (before or after; moderated), `factor` (price_drift), `tasks`, `seconds` (task_limit);
+    callbacks: `seconds` (callback_late), `times` (callback_duplicate),
+    `when` (before or after the true one; callback_forged);
+    results: `bytes` (oversized), `fraction` (truncated).
     """
 
     name: str
@@ -65,6 +87,9 @@ class Scenario:
 
     def text(self, name: str, default: str) -> str:
         return str(self.arguments.get(name, default))
+
+    def matches(self, key: str, model: str) -> bool:
+        return self.key in {"", key} and self.model in {"", model}
 
     @property
     def strikes(self) -> str:
@@ -136,7 +161,7 @@ def choose(
     due: dict[str, Scenario] = {}
     after = []
     for one in standing:
-        if (one.key and one.key != key) or (one.model and one.model != model) or one.name in due:
+        if not one.matches(key, model) or one.name in due:
             after.append(one)
             continue
         left = None if one.left is None else one.left - 1

@@ -1,52 +1,45 @@
-"""Draws the picture a prompt asks for, by rule and not by model; knows nothing of vendors.
+"""Makes what a commission asks for, by rule and not by a vendor's model; knows nothing of vendors.
 
-Imports numpy and Pillow, so only worker processes import it. A scene is painted at most
-CANVAS pixels on its long side and enlarged: nothing in it is finer than that.
+Imports numpy, Pillow, PyAV and a voice, so only worker processes import it, each part when it is
+first needed. The same commission gives the same bytes (on the same versions of all of them).
 """
 
-from typing import Final
+from pathlib import Path
+from typing import assert_never
 
-import numpy as np
-
-from services.simulator.adapters.renderer import (
-    city,
-    cosmos,
-    figure,
-    finish,
-    landscape,
-    sea,
-    still_life,
-    trees,
-)
+from services.simulator.adapters.renderer import finish
 from services.simulator.adapters.renderer.encode import encode
-from services.simulator.domain.brief import read_brief
+from services.simulator.adapters.renderer.paint import painted
+from services.simulator.domain.commissions import Avatar, Commission, Film, Picture, Speech
 
-CANVAS: Final = 576
-_SCENES: Final = {
-    "mountain": landscape.mountain,
-    "sea": sea.sea,
-    "desert": landscape.desert,
-    "forest": trees.forest,
-    "city": city.city,
-    "space": cosmos.space,
-    "abstract": cosmos.abstract,
-    "portrait": figure.portrait,
-    "product": still_life.product,
-}
+
+def make(commission: Commission, scratch: Path, first_frame_path: Path | None = None) -> bytes:
+    """The whole file; raises whatever kept it from being made.
+
+    `scratch` is a file that may be written meanwhile. A film begins with the picture in
+    `first_frame_path`, if there is one.
+    """
+    match commission:
+        case Picture(prompt, seed, width, height, kind):
+            return render(prompt, seed, width, height, kind)
+        case Speech():
+            from services.simulator.adapters.renderer.speech import speech_file  # noqa: PLC0415
+
+            return speech_file(commission)
+        case Film():
+            from services.simulator.adapters.renderer.film import film_file  # noqa: PLC0415
+
+            return film_file(commission, scratch, first_frame_path)
+        case Avatar():
+            from services.simulator.adapters.renderer.avatar import avatar_file  # noqa: PLC0415
+
+            return avatar_file(commission, scratch)
+        case _ as never:
+            assert_never(never)
 
 
 def render(prompt: str, seed: int, width: int, height: int, kind: str) -> bytes:
-    """A file of exactly `width` x `height` pixels; `kind` is png or jpg.
-
-    The same arguments give the same bytes (on the same numpy, Pillow and zlib).
-    """
-    brief = read_brief(prompt)
-    rng = np.random.default_rng(seed)
-    scale = min(1.0, CANVAS / max(width, height))
-    size = (max(16, round(height * scale)), max(16, round(width * scale)))
-    picture = _SCENES[brief.scene](rng, brief, size)
-    picture = finish.weathered(rng, picture, brief)
-    image = finish.styled(rng, finish.developed(picture, brief), brief)
-    image = finish.enlarged(image, width, height, brief)
+    """A picture of exactly `width` x `height` pixels; `kind` is png or jpg."""
+    image = painted(prompt, seed, width, height)
     finish.mark(image)
     return encode(image, kind)

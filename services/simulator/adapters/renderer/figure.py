@@ -1,5 +1,7 @@
 """Portraits of people, animals and robots, drawn as clean illustration."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -30,6 +32,21 @@ CLOTHES: tuple[Colour, ...] = (
 )
 WHITE: Colour = (0.97, 0.97, 0.96)
 INK: Colour = (0.06, 0.05, 0.06)
+TEETH_SHOW = 0.35
+"""A mouth opened further than that shows teeth and tongue."""
+FRINGE: tuple[Point, ...] = (
+    (-0.41, 0.02),
+    (-0.43, -0.34),
+    (-0.24, -0.58),
+    (0.04, -0.64),
+    (0.30, -0.55),
+    (0.44, -0.30),
+    (0.40, 0.02),
+    (0.33, -0.24),
+    (0.10, -0.36),
+    (-0.20, -0.28),
+    (-0.34, -0.20),
+)
 
 
 class Easel:
@@ -42,6 +59,14 @@ class Easel:
         self.image = image.resize((width * 2, height * 2), Image.Resampling.BILINEAR)
         self.unit = float(min(height, width))
         self.pen = ImageDraw.Draw(self.image)
+
+    def copied(self) -> "Easel":
+        """Another with the same picture, to draw on from here."""
+        other = object.__new__(Easel)
+        other.size, other.unit = self.size, self.unit
+        other.image = self.image.copy()
+        other.pen = ImageDraw.Draw(other.image)
+        return other
 
     def place(self, point: Point) -> Point:
         return (
@@ -103,7 +128,9 @@ def portrait(rng: np.random.Generator, brief: Brief, size: Size) -> Array:
                 colour or pick(rng, ((0.70, 0.75, 0.80), (0.25, 0.55, 0.62), (0.80, 0.45, 0.25))),
             )
         case _:
-            _person(rng, easel, colour, long_hair="long_hair" in brief.extras)
+            person = looks(rng, colour, long_hair="long_hair" in brief.extras)
+            bust(easel, person)
+            face(easel, person, Expression())
     return easel.painted()
 
 
@@ -197,54 +224,108 @@ def _robot(easel: Easel, body: Colour) -> None:
         easel.box((-0.20 + 0.085 * i, 0.21), (-0.14 + 0.085 * i, 0.31), 0.01, dark)
 
 
-def _person(
-    rng: np.random.Generator, easel: Easel, colour: Colour | None, *, long_hair: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What stays of a person from one moment to the next."""
+
+    skin: Colour
+    hair: Colour
+    cloth: Colour
+    long_hair: bool
+
+    @property
+    def shadow(self) -> Colour:
+        return toned(self.skin, (0.35, 0.12, 0.10), 0.28)
+
+    @property
+    def blush(self) -> Colour:
+        return toned(self.skin, (0.85, 0.25, 0.22), 0.25)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """What changes: `opened` (the mouth) is 0..1; `smile`, `lift` and `frown` (brows) -1..1."""
+
+    opened: float = 0.0
+    blinking: bool = False
+    smile: float = 0.0
+    lift: float = 0.0
+    frown: float = 0.0
+
+
+def looks(rng: np.random.Generator, colour: Colour | None, *, long_hair: bool) -> Looks:
+    """Someone, in clothes of `colour` if it is given."""
     skin, hair = pick(rng, SKINS), pick(rng, HAIRS)
     cloth = colour or pick(rng, CLOTHES)
-    shadow, blush = toned(skin, (0.35, 0.12, 0.10), 0.28), toned(skin, (0.85, 0.25, 0.22), 0.25)
-    if long_hair or chance(rng, 0.2):
+    return Looks(skin, hair, cloth, long_hair or chance(rng, 0.2))
+
+
+def bust(easel: Easel, person: Looks) -> None:
+    """Shoulders, head and hair, with nothing in the face but the nose."""
+    skin, hair, cloth = person.skin, person.hair, person.cloth
+    if person.long_hair:
         easel.oval((0, -0.16), (0.50, 0.56), hair)
         easel.box((-0.50, -0.14), (0.50, 0.62), 0.22, hair)
     easel.oval((0, 1.12), (0.80, 0.62), cloth)
     easel.shape([(-0.20, 0.52), (0.20, 0.52), (0, 0.80)], skin)
-    easel.box((-0.145, 0.20), (0.145, 0.62), 0.10, shadow)
+    easel.box((-0.145, 0.20), (0.145, 0.62), 0.10, person.shadow)
     for side in (-1, 1):
         easel.shape(
             [(side * 0.24, 0.49), (side * 0.03, 0.82), (side * 0.30, 0.72)],
             toned(cloth, WHITE, 0.22),
         )
-        easel.oval((side * 0.375, -0.04), (0.065, 0.10), shadow)
+        easel.oval((side * 0.375, -0.04), (0.065, 0.10), person.shadow)
     easel.oval((0, -0.08), (0.37, 0.44), skin)
     easel.oval((0, 0.10), (0.30, 0.29), skin)
     for side in (-1, 1):
-        x = side * 0.155
-        easel.oval((side * 0.22, 0.10), (0.075, 0.05), blush)
-        easel.oval((x, -0.06), (0.072, 0.046), WHITE)
-        easel.oval((x, -0.06), (0.040, 0.043), toned(hair, (0.20, 0.35, 0.40), 0.5))
-        easel.oval((x, -0.06), (0.020, 0.022), INK)
-        easel.oval((x - 0.014, -0.075), (0.010, 0.010), WHITE)
-        easel.line([(x - 0.075, -0.075), (x, -0.108), (x + 0.075, -0.075)], 0.017, INK)
-        easel.line(
-            [(x - 0.08, -0.165), (x, -0.19), (x + 0.08, -0.17)], 0.030, toned(hair, INK, 0.2)
-        )
-    easel.line([(0.005, -0.05), (0.035, 0.08), (-0.02, 0.095)], 0.016, shadow)
-    easel.oval((0, 0.19), (0.105, 0.030), toned(blush, (0.62, 0.12, 0.14), 0.55))
-    easel.line([(-0.11, 0.185), (0, 0.192), (0.11, 0.182)], 0.012, toned(shadow, INK, 0.35))
-    fringe: list[Point] = [
-        (-0.41, 0.02),
-        (-0.43, -0.34),
-        (-0.24, -0.58),
-        (0.04, -0.64),
-        (0.30, -0.55),
-    ]
-    fringe += [
-        (0.44, -0.30),
-        (0.40, 0.02),
-        (0.33, -0.24),
-        (0.10, -0.36),
-        (-0.20, -0.28),
-        (-0.34, -0.20),
-    ]
-    easel.shape(fringe, hair)
+        easel.oval((side * 0.22, 0.10), (0.075, 0.05), person.blush)
+    easel.line([(0.005, -0.05), (0.035, 0.08), (-0.02, 0.095)], 0.016, person.shadow)
+    easel.shape(list(FRINGE), hair)
     easel.line([(-0.25, -0.46), (-0.02, -0.54), (0.22, -0.48)], 0.03, toned(hair, WHITE, 0.22))
+
+
+def face(easel: Easel, person: Looks, now: Expression) -> None:
+    """Eyes, brows and mouth, over a `bust`."""
+    for side in (-1, 1):
+        _human_eye(easel, side * 0.155, person, blinking=now.blinking)
+        inner = -0.17 + 0.03 * now.frown - 0.03 * now.lift
+        outer = -0.165 - 0.02 * now.frown - 0.03 * now.lift
+        middle = (inner + outer) / 2 - 0.0225
+        brow: list[Point] = [
+            (side * 0.235, outer),
+            (side * 0.155, middle),
+            (side * 0.075, inner),
+        ]
+        easel.line(brow, 0.030, toned(person.hair, INK, 0.2))
+    _mouth(easel, person, now)
+
+
+def _human_eye(easel: Easel, x: float, person: Looks, *, blinking: bool) -> None:
+    if blinking:
+        easel.oval((x, -0.06), (0.074, 0.048), toned(person.skin, person.shadow, 0.4))
+        easel.line([(x - 0.072, -0.055), (x, -0.030), (x + 0.072, -0.055)], 0.017, INK)
+        return
+    easel.oval((x, -0.06), (0.072, 0.046), WHITE)
+    easel.oval((x, -0.06), (0.040, 0.043), toned(person.hair, (0.20, 0.35, 0.40), 0.5))
+    easel.oval((x, -0.06), (0.020, 0.022), INK)
+    easel.oval((x - 0.014, -0.075), (0.010, 0.010), WHITE)
+    easel.line([(x - 0.075, -0.075), (x, -0.108), (x + 0.075, -0.075)], 0.017, INK)
+
+
+def _mouth(easel: Easel, person: Looks, now: Expression) -> None:
+    lips = toned(person.blush, (0.62, 0.12, 0.14), 0.55)
+    corner = 0.028 * now.smile
+    if now.opened <= 0:
+        easel.oval((0, 0.19), (0.105, 0.030), lips)
+        seam: list[Point] = [(-0.11, 0.185 - corner), (0, 0.192), (0.11, 0.182 - corner)]
+        easel.line(seam, 0.012, toned(person.shadow, INK, 0.35))
+        return
+    wide = 0.105 + 0.015 * now.smile - 0.020 * now.opened
+    tall = 0.030 + 0.062 * now.opened
+    middle = 0.185 + 0.035 * now.opened
+    easel.oval((0, middle), (wide, tall), lips)
+    easel.oval((0, middle), (wide * 0.80, tall - 0.022), (0.16, 0.03, 0.04))
+    if now.opened > TEETH_SHOW:
+        top = middle - tall + 0.026
+        easel.box((-wide * 0.42, top), (wide * 0.42, top + 0.020), 0.008, WHITE)
+        easel.oval((0, middle + tall * 0.42), (wide * 0.45, tall * 0.22), (0.72, 0.25, 0.27))

@@ -154,7 +154,20 @@ def _mark(tall: int) -> Image.Image:
 
 def mark(image: Image.Image) -> None:
     """Say in a corner, visibly, that no model made this."""
-    tall = max(14, min(image.size) // 36)
+    stamp, place = _stamped(image.size)
+    image.paste(stamp, place, stamp)
+
+
+def marked_layer(size: tuple[int, int]) -> Image.Image:
+    """The mark alone, on an RGBA picture of `size` that is clear everywhere else."""
+    layer = Image.new("RGBA", size)
+    stamp, place = _stamped(size)
+    layer.paste(stamp, place)
+    return layer
+
+
+def _stamped(size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    tall = max(14, min(size) // 36)
     stamp = _mark(tall)
     gap = tall // 2
-    image.paste(stamp, (image.width - stamp.width - gap, image.height - tall - gap), stamp)
+    return stamp, (size[0] - stamp.width - gap, size[1] - tall - gap)
