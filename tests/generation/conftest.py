@@ -98,6 +98,12 @@ class ScriptedProvider:
         self.keys.append(self.key)
         return self.looks.popleft() if self.looks else Running(10)
 
+    async def cancel(self, provider_job_id: str) -> bool:
+        return False
+
+    async def find(self, job: Job) -> Submission | None:
+        return None
+
     async def aclose(self) -> None:
         pass
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.generation.adapters import kie
+from services.generation.adapters.asking import MESSAGE_LENGTH_MAX
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.providers import (
     Accepted,
@@ -273,7 +274,7 @@ async def test_keeps_a_vendors_words_short_and_such_that_they_can_be_kept(
     answer = await provider.look("job-1")
     assert isinstance(answer, Refused)
     assert answer.message.startswith("brokenxxx")
-    assert len(answer.message) <= kie.MESSAGE_LENGTH_MAX
+    assert len(answer.message) <= MESSAGE_LENGTH_MAX
 
 
 async def test_a_job_that_the_vendor_does_not_know_is_lost(
