@@ -3,6 +3,7 @@ told to."""
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,12 +27,14 @@ from kernel.http import Identity
 from kernel.http.identity import HEADER
 from kernel.inbox import Inbox
 from kernel.objects import LocalObjectStore
+from kernel.outbound import Outbound
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock, envelope_of
 from kernel.unit import Unit
 from services.generation.adapters.due_list import DueList, record_deadline
+from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import (
     Accepted,
@@ -376,6 +379,7 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
         Personal("generation", platform.encryption),
         vendors,
         objects,
+        InputImages(objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))),
         first_look_s=0.5,
         sole_owner=True,
     )

@@ -72,10 +72,10 @@ class HeyGenProvider(_HeyGen):
     """v3 under one key."""
 
     async def submit(self, job: Job) -> Submission:
-        answer = await self.ask(
-            "POST", "/v3/videos", json=_order_v3(job), headers={"Idempotency-Key": job.key}
+        known_by = {"Idempotency-Key": job.key} if job.key else {}
+        return _submission(
+            await self.ask("POST", "/v3/videos", json=_order_v3(job), headers=known_by)
         )
-        return _submission(answer)
 
     async def find(self, job: Job) -> Submission | None:
         """The first answer is given again for 24 hours."""

@@ -46,6 +46,7 @@ PIXELS: Final = {(854, 480): (832, 480), (480, 854): (480, 832)}
 """Sizes that it knows in place of ours."""
 UPLOAD_HOSTS: Final = ".amazonaws.com"
 """Where it lets files be put, besides its own host."""
+FIELD_LENGTH_MAX: Final = 10_000
 LISTED: Final = 50
 """How many of an account's newest generations a lost job is looked for among."""
 LIST_BYTES_MAX: Final = 4_000_000
@@ -74,6 +75,10 @@ class LeonardoProvider(VendorApi):
     @staticmethod
     def headers_with(api_key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {api_key}"}
+
+    @staticmethod
+    def host_of(base_url: str) -> str:
+        return base_url.removesuffix(V1)
 
     async def submit(self, job: Job) -> Submission:
         path, order = "generations-text-to-video", _order(job)
@@ -190,11 +195,11 @@ def _seed(job: Job) -> int:
 
 
 def _found(job: Job, generations: list[Any]) -> Submission | None:
-    """Two jobs with a seed of the user's own can't be told apart, if they say the same."""
+    """A seed of the user's own may be that of another job too, which is as good as not knowing."""
     seed = _seed(job)
     for one in generations:
         job_id = kept(dig(one, "id"), JOB_ID_LENGTH_MAX)
-        if job_id is not None and (dig(one, "seed"), dig(one, "prompt")) == (seed, job.prompt):
+        if job_id is not None and dig(one, "seed") == seed:
             return Accepted(job_id) if job.options.get("seed") is None else None
     if len(generations) >= LISTED:
         return None
@@ -268,4 +273,5 @@ def _form(text: object) -> dict[str, str] | None:
         return None
     if not isinstance(fields, dict):
         return None
-    return {str(name): str(value) for name, value in fields.items()}
+    sendable = all(kept(text, FIELD_LENGTH_MAX) for text in (*fields, *fields.values()))
+    return fields if sendable else None

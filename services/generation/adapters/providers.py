@@ -44,10 +44,11 @@ class Made:
 
 
 class Fault(StrEnum):
-    """Why a vendor did not, or will not."""
+    """Why a vendor did not, or will not; `INPUT`: why none was asked."""
 
     AUTH = "auth"
     CREDITS = "credits"
+    INPUT = "input"
     INVALID = "invalid"
     MODERATED = "moderated"
     RATE_LIMITED = "rate_limited"
@@ -58,6 +59,7 @@ class Fault(StrEnum):
 
 
 OUTCOME_BY_FAULT: Mapping[Fault, tuple[str, str, str]] = {
+    Fault.INPUT: ("input_refused", "invalid_input_image", "The input image can't be used."),
     Fault.INVALID: ("input_refused", "input_refused", "The provider refused the request."),
     Fault.MODERATED: ("output_moderated", "content_moderated", "The provider withheld the result."),
     Fault.FAILED: ("provider_failed", "provider_failed", "The provider could not make it."),

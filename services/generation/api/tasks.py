@@ -28,6 +28,7 @@ from services.generation.api.bodies import (
     task_body,
 )
 from services.generation.domain.catalogue import Catalogue, ProviderModel
+from services.generation.domain.input_images import check_input_image
 from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
 from services.generation.domain.orders import Order, order_of
 from services.generation.domain.prices import WHOLE_PERCENT
@@ -77,6 +78,8 @@ class Tasks:
                 {"field": "prompt"},
             )
         order = order_of(model, request.options, text, WHOLE_PERCENT)
+        if (reference := order.options.get("input_image")) is not None:
+            check_input_image(reference, who.user_id)
         sources = [source for source in model.providers if source.takes(order.options)]
         if await self.vendors.has_own_key(who.user_id, sources[0].provider):
             part = order_of(model, request.options, text, self.own_key_price_percent)
