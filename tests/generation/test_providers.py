@@ -303,7 +303,7 @@ async def everything(name: str, script: list[httpx.Response]) -> list[object]:
     return answers
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(STATUSES, HEADERS, BODIES), min_size=1, max_size=4))
 def test_no_answer_whatever_makes_an_adapter_raise(
     answers: list[tuple[int, dict[str, str], bytes]],
