@@ -115,7 +115,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         personal,
         vendors,
         objects,
-        InputImages(objects, outbound),
+        input_images=InputImages(objects, outbound),
         first_look_s=settings.first_look_s,
         sole_owner=platform.sole_owner,
     )

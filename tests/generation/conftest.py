@@ -282,6 +282,7 @@ class Bench:
         *,
         deadline_s: int = 300,
         seed: int | None = None,
+        input_image: str | None = None,
         traceparent: str | None = None,
         key_id: UUID | None = None,
         own_key: bool = False,
@@ -311,7 +312,8 @@ class Bench:
             own_key=own_key,
             vendor_model="nano-banana-pro",
         )
-        words = {"prompt": PROMPT, "options": {"seed": seed}, "metadata": {}}
+        options = {"seed": seed, "input_image": input_image}
+        words = {"prompt": PROMPT, "options": options, "metadata": {}}
 
         async def work(unit: Unit) -> None:
             await unit.decide(SAGA, TASK.stream_id(task_id), command)
@@ -379,7 +381,9 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
         Personal("generation", platform.encryption),
         vendors,
         objects,
-        InputImages(objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))),
+        input_images=InputImages(
+            objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        ),
         first_look_s=0.5,
         sole_owner=True,
     )

@@ -25,7 +25,7 @@ from services.simulator.settings import SimulatorSettings
 KEY = "vendor-key"
 LOOK, VOICE = next(iter(LOOKS)), next(iter(VOICES))
 AVATAR = {"avatar_id": LOOK, "voice_id": VOICE}
-PICTURE = InputImage(canned_png(1, 8, ""), "image/png")
+PICTURE = InputImage(canned_png(1, 8, b""), "image/png")
 
 ADAPTERS: Mapping[str, type[VendorApi]] = {
     "kie": KieProvider,
@@ -98,7 +98,7 @@ async def played(home: Path) -> AsyncIterator[Played]:
 
 @dataclass
 class Scripted:
-    """Answers with the next of `script`, or with the last one again, and keeps what it was asked."""
+    """Answers with the next of `script`, the last one for ever, and keeps what it was asked."""
 
     script: deque[httpx.Response] = field(default_factory=deque)
     heard: list[httpx.Request] = field(default_factory=list)

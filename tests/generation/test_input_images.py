@@ -14,7 +14,7 @@ from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from services.generation.adapters import input_images
 from services.generation.adapters.input_images import InputImages
-from services.generation.adapters.providers import Fault, InputImage, Refused, Succeeded
+from services.generation.adapters.providers import Fault, InputImage, Refused
 from services.generation.domain.input_images import check_input_image
 from tests.generation.conftest import Bench, Generation, person
 from tests.generation.played_vendors import PICTURE
@@ -125,7 +125,7 @@ async def test_a_request_with_a_reference_that_can_not_be_is_refused(
 
 async def test_a_task_whose_picture_is_gone_ends_before_a_vendor_is_asked(bench: Bench) -> None:
     reference = f"images/generated/{bench.user_id.hex}/{new_id().hex}.png"
-    task = await bench.task(options={"input_image": reference})
+    task = await bench.task(input_image=reference)
     await bench.attend()
     failed = (await bench.events(task))[-1]
     assert "invalid_input_image" in str(failed)
@@ -135,8 +135,7 @@ async def test_a_task_whose_picture_is_gone_ends_before_a_vendor_is_asked(bench:
 async def test_a_vendor_is_given_the_picture(bench: Bench) -> None:
     reference = f"images/generated/{bench.user_id.hex}/{new_id().hex}.png"
     await bench.objects.put_bytes(reference, PICTURE.content)
-    bench.provider.looks.append(Succeeded(("https://cdn.test/a.png",)))
-    await bench.task(options={"input_image": reference})
+    await bench.task(input_image=reference)
     await bench.attend()
     [job] = bench.provider.asked
     assert job.input_image == PICTURE

@@ -254,7 +254,7 @@ TRUE_ANSWERS: list[Any] = [
     {"delete_generations_by_pk": {"id": "job-1"}},
 ]
 WORDS = st.sampled_from(["success", "COMPLETE", "{", "[]", "\ud800", "\0", "https://[", "7s"])
-ODD = (
+ODD: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8)
     | st.just([]) | st.just({}) | st.just([None]) | st.just({"a": [1]})
 )  # fmt: skip

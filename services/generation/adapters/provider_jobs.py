@@ -82,8 +82,8 @@ class ProviderJobs:
         personal: Personal,
         vendors: Vendors,
         objects: LocalObjectStore,
-        input_images: InputImages,
         *,
+        input_images: InputImages,
         first_look_s: float,
         sole_owner: bool,
     ) -> None:
