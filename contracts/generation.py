@@ -61,11 +61,13 @@ class TaskChanged(PublicEvent):
 class OutputProduced(PublicEvent):
     """A provider has made output `index` of the task; `url` lives as long as the provider says.
 
-    `width` and `height` (pixels), `duration_seconds` and `mime_type` are what was asked for, None
-    where the vendor decides.
-
     A vendor that answers with the output itself leaves no address: then `url` is empty, and
     `object_key` is a claim check to the object store.
+
+    The rest is what was asked for, and None where nothing was: `width` and `height` in pixels of a
+    picture or film; `duration_seconds`, the exact length of a film or sound, None where the vendor
+    decides, as with speech; `mime_type` of a film or sound, as "audio/wav", None for any of its
+    kind (a picture may always be of any).
     """
 
     owner: ClassVar[str] = "generation"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from starlette.types import ASGIApp
+from yaml import YAMLError
 
 from kernel.encryption import Personal
 from kernel.event_store import EventStore
@@ -30,11 +31,14 @@ from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.leonardo import LeonardoProvider
+from services.generation.adapters.moderation_file import read_prompt_rules
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
+from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Tasks, internal_routes, routes
+from services.generation.api import Screening, Tasks, internal_routes, routes
+from services.generation.domain.moderation import PromptRules
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
 from services.generation.outbox import announce
@@ -96,6 +100,15 @@ def vendors_of(
     return Vendors(providers, own_keys, keyless)
 
 
+def prompt_rules_of(settings: GenerationSettings) -> PromptRules:
+    """Raises `WrongSettings` for a file of the operator's that can't be read or is malformed."""
+    try:
+        return read_prompt_rules(settings.moderation_file)
+    except (OSError, ValueError, YAMLError) as fault:
+        words = f"SmartSpec can't start: SMARTSPEC_MODERATION_FILE: {fault}"
+        raise WrongSettings(words) from None
+
+
 def create_service(settings: GenerationSettings, platform: Platform, vendors: Vendors) -> Service:
     database, clock = platform.database, platform.clock
     store = EventStore(
@@ -129,7 +142,9 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         turns=Turns(CREATIONS_AT_ONCE_MAX, CREATION_TURN_TIMEOUT_S),
         links=platform.links,
         catalogue=catalogue,
+        screening=Screening(prompt_rules_of(settings)),
         vendors=vendors,
+        quotes=Quotes(database, clock),
         own_key_price_percent=settings.own_key_price_percent,
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,

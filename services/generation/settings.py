@@ -1,6 +1,7 @@
 """What generation reads from the environment."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -40,6 +41,8 @@ class GenerationSettings(Settings):
         20, ge=0, le=100, validation_alias="SMARTSPEC_OWN_KEY_PRICE_PERCENT"
     )
     """Of the price, where the user's own key pays the provider."""
+    moderation_file: Path | None = Field(None, validation_alias="SMARTSPEC_MODERATION_FILE")
+    """Rules for prompts instead of ours; those of the floor stay."""
     keys_url: BaseUrls = Field((), validation_alias="KEYS_URL")
     """Read where generation has a process of its own."""
 

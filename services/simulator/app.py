@@ -24,7 +24,7 @@ from services.simulator.api.heygen import HeyGen
 from services.simulator.api.kie import Kie
 from services.simulator.api.kie_uploads import KieUploads
 from services.simulator.api.leonardo import Leonardo
-from services.simulator.api.results import Results
+from services.simulator.api.results import HandedOver, Results
 from services.simulator.settings import SimulatorSettings
 
 
@@ -38,11 +38,12 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
     journal = Journal(settings.home / "journal.jsonl", bounds)
     files = ResultFiles(settings.home / "files", settings.max_files_bytes)
     stage = Stage(settings.max_scenarios, canned=settings.canned)
+    authority = settings.home / "authority" if settings.content_credentials else None
     studio = Studio(
         clock,
         journal,
         files,
-        render_processes(settings.workers, settings.render_timeout_s),
+        render_processes(settings.workers, settings.render_timeout_s, authority),
         max_unfinished=settings.max_unfinished,
         warm_after_s=settings.warm_after_s,
     )
@@ -69,7 +70,7 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
         return PlainTextResponse("ready")
 
     room = Room(settings, studio, journal, stage, uploads, callbacks)
-    results = Results(journal, files, uploads)
+    results = Results(journal, files)
     routes = [
         Route("/readyz", ready),
         *Kie(room).routes(),
@@ -79,6 +80,7 @@ def create_app(settings: SimulatorSettings, clock: Clock) -> Starlette:
         *Leonardo(room).routes(),
         *ElevenLabs(room, results).routes(),
         *results.routes(),
+        *HandedOver(uploads).routes(),
         *Controls(settings, studio, journal, stage).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -22,6 +22,8 @@ class SimulatorSettings(BaseSettings):
     """No job is done earlier than this after it was accepted."""
     canned: bool = False
     """Answer every job at once with a tiny picture (for benchmarks of everything else)."""
+    content_credentials: bool = False
+    """Sign what is rendered (C2PA) with a root of this machine; then no two files are alike."""
     workers: int = Field(default=2, ge=1, le=64)
     """Render processes; never more than the machine has processors."""
     warm_after_s: float = Field(default=1.0, ge=0, le=60)

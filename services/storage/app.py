@@ -13,7 +13,7 @@ from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from services.storage.adapters.erasing import Erasing
-from services.storage.adapters.fetching import PictureFetcher
+from services.storage.adapters.fetching import OutputFetcher
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
 from services.storage.domain import OUTPUT
@@ -48,8 +48,8 @@ def create_service(
     )
     objects = LocalObjectStore(settings.objects_root)
     outbound = Outbound(allowed_origins=allowed_origins)
-    pictures = PictureFetcher(outbound, objects)
-    worker = OutputWorker(store, objects, pictures, sole_owner=platform.sole_owner)
+    outputs = OutputFetcher(outbound, objects)
+    worker = OutputWorker(store, objects, outputs, sole_owner=platform.sole_owner)
     erasures = Leavers(
         database, platform.clock, f"{SCHEMA}.erasures", Erasing(store, objects).erase
     )
@@ -70,5 +70,5 @@ def create_service(
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         workers=(worker.run, erasures.run),
-        resources=(outbound, pictures),
+        resources=(outbound, outputs),
     )

@@ -15,12 +15,16 @@ from kernel.messages import Aggregate, Decider
 
 NOBODY: Final = UUID(int=0)
 
-PICTURE_EXTENSIONS: Final[Mapping[str, str]] = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
+PLACES: Final[Mapping[str, tuple[str, str]]] = {
+    "image/png": ("images", "png"),
+    "image/jpeg": ("images", "jpg"),
+    "image/webp": ("images", "webp"),
+    "image/gif": ("images", "gif"),
+    "video/mp4": ("videos", "mp4"),
+    "audio/mpeg": ("audio", "mp3"),
+    "audio/wav": ("audio", "wav"),
 }
+"""Of each type that is kept: its folder and its extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ExpectOutput:
-    """Output `index` of the task waits to be fetched; None where no size was asked for."""
+    """Output `index` of the task waits to be fetched; None where nothing of that was asked for."""
 
     task_id: UUID
     user_id: UUID
@@ -47,6 +51,8 @@ class ExpectOutput:
     task_type: str
     width: int | None
     height: int | None
+    duration_seconds: float | None = None
+    mime_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class OutputExpected:
     task_type: str
     width: int | None
     height: int | None
+    duration_seconds: float | None = None
+    mime_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +174,8 @@ def _expected(command: ExpectOutput) -> OutputExpected:
         task_type=command.task_type,
         width=command.width,
         height=command.height,
+        duration_seconds=command.duration_seconds,
+        mime_type=command.mime_type,
     )
 
 
@@ -187,18 +197,19 @@ def stream_of(task_id: UUID, index: int) -> str:
     return OUTPUT.stream_id(f"{task_id}-{index}")
 
 
-def picture_key(user_id: UUID, task_id: UUID, index: int, mime_type: str) -> str:
-    """Where a generated picture lies; it depends on no content but the picture's type."""
-    extension = PICTURE_EXTENSIONS[mime_type]
-    return f"images/generated/{user_id.hex}/{_name(task_id, index)}.{extension}"
+def output_key(user_id: UUID, task_id: UUID, index: int, mime_type: str) -> str:
+    """Where a generated output lies; it depends on no content but the output's type."""
+    folder, extension = PLACES[mime_type]
+    return f"{folder}/generated/{user_id.hex}/{_name(task_id, index)}.{extension}"
 
 
-def picture_keys(user_id: UUID, task_id: UUID, index: int) -> Sequence[str]:
+def output_keys(user_id: UUID, task_id: UUID, index: int) -> Sequence[str]:
     """Where it may lie, whatever its type."""
-    return [picture_key(user_id, task_id, index, mime_type) for mime_type in PICTURE_EXTENSIONS]
+    return [output_key(user_id, task_id, index, mime_type) for mime_type in PLACES]
 
 
 def thumbnail_key(task_id: UUID, index: int) -> str:
+    """Where its small picture lies: of a film a frame, of a sound its waveform."""
     return f"images/thumbnails/{_name(task_id, index)}.webp"
 
 

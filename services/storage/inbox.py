@@ -28,6 +28,8 @@ async def expect_output(event: OutputProduced, unit: Unit) -> None:
         task_type=event.task_type,
         width=event.width,
         height=event.height,
+        duration_seconds=event.duration_seconds,
+        mime_type=event.mime_type,
     )
     if await unit.decide(OUTPUTS, _output_of(event), command):
         record_fetch(unit, command, event.url, event.object_key)

@@ -28,7 +28,7 @@ from services.storage.domain import (
     OutputExpected,
     OutputRejected,
     OutputStored,
-    picture_keys,
+    output_keys,
 )
 
 TABLES = MetaData(schema="storage_read")
@@ -74,7 +74,7 @@ def project(recorded: Recorded[OutputEvent]) -> Iterable[Statement]:
                 },
             )
         case OutputErased(task_id, user_id, index):
-            yield _drop_file, {"keys": list(picture_keys(user_id, task_id, index))}
+            yield _drop_file, {"keys": list(output_keys(user_id, task_id, index))}
         case OutputExpected() | OutputRejected():
             return
         case _:

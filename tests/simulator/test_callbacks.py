@@ -153,6 +153,16 @@ async def test_leonardo_calls_back_with_the_callbacks_key(vendor: Vendor) -> Non
             assert first["data"]["object"]["images"][0]["url"]
 
 
+async def test_a_deleted_generation_is_not_told_of(vendor: Vendor) -> None:
+    async with listening() as heard, vendor(canned=True, leonardo_webhook_url=heard.url) as caller:
+        one = VENDORS["leonardo"]
+        gone = await one.created(caller.http, "a cat [[sim:hang]]")
+        await caller.http.delete(one.look_at.format(gone), headers=bearer("k"))
+        kept = await one.created(caller.http)
+        await heard.wait(1)
+        assert [body["data"]["object"]["id"] for body in heard.bodies()] == [kept]
+
+
 async def test_nobody_beyond_this_machine_is_called(vendor: Vendor) -> None:
     async with vendor(canned=True) as caller:
         order = kie_order("a cat", "http://192.0.2.1/hook")

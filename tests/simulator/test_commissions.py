@@ -84,6 +84,9 @@ async def test_a_canned_file_is_served_as_what_it_is(
         lambda: Speech("x" * (MAX_TEXT_CHARS + 1), "heart"),
         lambda: Speech("Hello.", "heart", speed=9),
         lambda: Avatar("Hello.", "anna", "heart", 128, 71),
+        lambda: Picture("a cat", 1, 9_000, 9_000, "png"),
+        lambda: Picture("a cat", 1, 0, 64, "png"),
+        lambda: Film("a cat", 1, 8, 72, 1),
         lambda: Film("a cat", 1, 127, 72, 1),
         lambda: Film("a cat", 1, 128, 72, 61),
         lambda: Film("a cat", 1, 128, 72, 0),
@@ -92,7 +95,7 @@ async def test_a_canned_file_is_served_as_what_it_is(
     ],
 )
 def test_refuses_what_is_beyond_the_bounds(asked: Callable[[], Commission]) -> None:
-    with pytest.raises(ValueError, match=r"a (text|speed|film|frame) |sides"):
+    with pytest.raises(ValueError, match=r"a (text|speed|film|picture|frame)"):
         asked()
 
 

@@ -25,6 +25,8 @@ SPEECH = VENDORS["elevenlabs"]
         ({"text": ""}, 422, "value_error"),
         ({"voice_settings": {"speed": 3}}, 422, "value_error"),
         ({"seed": -1}, 422, "value_error"),
+        ({"language_code": "th"}, 400, "unsupported_language"),
+        ({"text": "สวัสดี"}, 400, "unsupported_language"),
     ],
 )
 def test_refuses_in_the_vendors_words(given: dict[str, Any], code: int, word: str) -> None:

@@ -38,6 +38,7 @@ def scenes(*given: Any) -> dict[str, Any]:
         (heygen_v3("Hello.", avatar_id="nobody"), 404),
         (heygen_v3("Hello.", voice_id="nobody"), 404),
         (heygen_v3("[[sim:fail]]"), 400),
+        (heygen_v3("Привет"), 400),
     ],
 )
 def test_v3_refuses_what_the_vendor_would(body: object, code: int) -> None:
@@ -56,6 +57,7 @@ def test_v3_refuses_what_the_vendor_would(body: object, code: int) -> None:
         scenes({"character": {"avatar_id": LOOK}, "voice": {"type": "audio"}}),
         heygen_v2("Hello.", dimension={"width": 64, "height": 64}),
         heygen_v2("Hello.", dimension=[1280, 720]),
+        heygen_v2("Hello.", dimension={"width": 3840, "height": 3840}),
     ],
 )
 def test_v2_refuses_what_the_vendor_would(body: object) -> None:

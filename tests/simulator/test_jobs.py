@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 from services.simulator.domain import bill as bills
 from services.simulator.domain.bill import Bill, difference, remaining_credits
-from services.simulator.domain.commissions import Picture
+from services.simulator.domain.commissions import Film, Picture, expected_ms
 from services.simulator.domain.jobs import (
     FAILED,
     MODERATED,
@@ -36,6 +38,19 @@ def test_progress_moves_and_arrives_only_with_the_result() -> None:
     assert progress == sorted(set(progress))
     assert progress[-1] < 100
     assert look(slow, Outcome("t", 1_010_000, 5), None, 1_010_000, 1).progress == 100
+
+
+def test_a_long_film_is_most_of_the_way_when_it_was_expected_to_be_done() -> None:
+    film = replace(job(), commission=Film("a cat", 1, 1280, 720, 30.0))
+    expected = expected_ms(film.commission)
+    progress = [
+        look(film, None, 1_000_100, 1_000_100 + expected * tenths // 10, 1).progress
+        for tenths in range(1, 31)
+    ]
+    assert progress == sorted(progress)
+    assert progress[0] < 20
+    assert 75 <= progress[9] <= 85
+    assert progress[-1] <= 99
 
 
 def test_a_result_is_not_told_before_its_time() -> None:

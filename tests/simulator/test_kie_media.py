@@ -68,6 +68,7 @@ def test_speech_is_priced_by_the_thousand_characters_begun() -> None:
         order(MULTILINGUAL, text="x", speed=2),
         order(MULTILINGUAL, text="x", stability=1.5),
         order(MULTILINGUAL, text="x", voice=5),
+        order(MULTILINGUAL, text="สวัสดี"),
         {**order(WAN, prompt="a cat"), "callBackUrl": "file:///etc/passwd"},
     ],
 )

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from services.simulator.adapters.pool import RenderFailed, RenderProcess
-from services.simulator.domain.commissions import Picture
+from services.simulator.domain.commissions import Film, Picture
 
 PATIENCE_S = 15.0
 SMALL = Picture("a cat", 1, 64, 64, "png")
@@ -54,6 +54,20 @@ async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None
     with pytest.raises(RenderFailed):
         await process.render(SMALL, tmp_path / "x.png")
     assert process.pid is None
+
+
+async def test_what_was_half_made_is_swept_away(tmp_path: Path) -> None:
+    process = RenderProcess(PATIENCE_S)
+    pid = (await process.start()).pid
+    half = tmp_path / "x.mp4.scratch"
+    film = asyncio.create_task(process.render(Film("a cat", 1, 640, 360, 60.0), tmp_path / "x.mp4"))
+    async with asyncio.timeout(PATIENCE_S):
+        while not half.exists():  # noqa: ASYNC110 - only the file tells
+            await asyncio.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(RenderFailed):
+        await film
+    assert names(tmp_path) == []
 
 
 async def test_a_picture_that_cannot_be_drawn_leaves_its_process_alive(tmp_path: Path) -> None:

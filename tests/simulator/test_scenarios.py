@@ -84,6 +84,12 @@ def test_latency_is_drawn_from_its_spread() -> None:
     assert all(1000 <= ms <= 3000 for ms in drawn)
 
 
+@pytest.mark.parametrize("given", ["inf", "-inf", "nan", "1e999", "many"])
+def test_a_number_that_is_none_is_the_usual_one(given: str) -> None:
+    (one,) = in_prompt(f"[[sim:server_error status={given} times={given}]]")
+    assert (one.number("status", 500), one.times) == (500, None)
+
+
 def test_refuses_a_scenario_nobody_can_play() -> None:
     with pytest.raises(Invalid):
         checked(Scenario("explode"))

@@ -195,6 +195,8 @@ async def test_a_price_that_drifted_shows_on_the_bill(canned: Caller, name: str)
     assert bill["vendor"] == name.split("_", maxsplit=1)[0]
     assert (bill["accepted"], bill["succeeded"], bill["promised_credits"]) == (2, 2, 0)
     assert bill["charged_credits"] == bill["listed_credits"] // 2 * 4 > 0
+    items = (await http.get("/_bill/items")).json()["items"]
+    assert [one["charged_credits"] // one["listed_credits"] for one in items] == [3, 1]
 
 
 @pytest.mark.parametrize("name", sorted(VENDORS))
@@ -203,6 +205,13 @@ async def test_refuses_a_body_that_is_no_json_or_no_object(canned: Caller, name:
     for content in (b"{", b"[" * 100_000, b"7", b'"' + b"x" * 1_100_000 + b'"'):
         answer = await http.post(one.path, content=content, headers=one.headers("k"))
         assert answer.status_code in {400, 413, 422} or answer.json()["code"] in {400, 422}
+
+
+async def test_a_fault_that_a_vendor_has_no_words_for_is_not_played(canned: Caller) -> None:
+    for name, fault in (("kie", "request_in_progress"), ("heygen", "too_many_at_once")):
+        answer = await VENDORS[name].create(canned.http, f"x [[sim:{fault}]]")
+        assert answer.status_code == 200
+        assert (await canned.asked())[-1]["fault"] == ""
 
 
 async def test_one_key_at_two_vendors_has_two_bills(canned: Caller) -> None:

@@ -35,10 +35,12 @@ class Media:
         transport = httpx.ASGITransport(app=service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://storage.test")
 
-    async def put(self, key: str, content: bytes = BYTES) -> None:
+    async def put(
+        self, key: str, content: bytes = BYTES, content_type: str = "application/octet-stream"
+    ) -> None:
         source = self._home / "source"
         source.write_bytes(content)
-        await self._objects.put_file(key, source, "application/octet-stream")
+        await self._objects.put_file(key, source, content_type)
 
     async def put_png(self, content: bytes = BYTES) -> None:
         source = self._home / "source"
@@ -95,6 +97,28 @@ async def test_what_is_served_can_run_nothing(media: Media) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"] == "sandbox; default-src 'none'"
     assert headers["content-disposition"] == 'inline; filename="t1.png"'
+
+
+@pytest.mark.parametrize(
+    ("key", "mime_type"),
+    [
+        ("videos/generated/u1/t1.mp4", "video/mp4"),
+        ("audio/generated/u1/t1.mp3", "audio/mpeg"),
+        ("audio/generated/u1/t1.wav", "audio/wav"),
+    ],
+)
+async def test_a_player_gets_the_type_and_the_parts_that_it_asks_for(
+    media: Media, key: str, mime_type: str
+) -> None:
+    await media.put(key, content_type=mime_type)
+
+    for asked, part in {"bytes=0-": slice(None), "bytes=1000-1003": slice(1000, 1004)}.items():
+        answer = await media.get(media.link(key), range=asked)
+
+        assert (answer.status_code, answer.content) == (206, BYTES[part])
+        assert answer.headers["content-type"] == mime_type
+        assert answer.headers["accept-ranges"] == "bytes"
+        assert answer.headers["content-disposition"].startswith("inline")
 
 
 async def test_an_unknown_type_is_never_shown_inline(media: Media) -> None:

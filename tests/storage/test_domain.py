@@ -9,7 +9,7 @@ from kernel.testing import Spec
 from services.storage.domain import (
     OUTPUT,
     OUTPUTS,
-    PICTURE_EXTENSIONS,
+    PLACES,
     EraseOutput,
     ExpectOutput,
     KeepOutput,
@@ -22,8 +22,8 @@ from services.storage.domain import (
     RefuseOutput,
     StoredFile,
     decide,
-    picture_key,
-    picture_keys,
+    output_key,
+    output_keys,
     stream_of,
     thumbnail_key,
 )
@@ -45,11 +45,11 @@ def stored_file(sha256: str = "ab" * 32) -> StoredFile:
     )
 
 
-EXPECT = ExpectOutput(TASK, USER, 2, "image", 4, 3)
+EXPECT = ExpectOutput(TASK, USER, 2, "video", 4, 3, 5.0, "video/mp4")
 KEEP = KeepOutput(stored_file())
 REFUSE = RefuseOutput("too_large", "It is too large.")
 ERASE = EraseOutput()
-EXPECTED = OutputExpected(TASK, USER, 2, "image", 4, 3)
+EXPECTED = OutputExpected(TASK, USER, 2, "video", 4, 3, 5.0, "video/mp4")
 STORED = OutputStored(TASK, USER, 2, stored_file())
 ERASED = OutputErased(TASK, USER, 2)
 REJECTED = OutputRejected(TASK, USER, 2, "too_large", "It is too large.")
@@ -125,16 +125,28 @@ def test_each_output_has_a_stream_of_its_own() -> None:
 
 
 def test_the_first_picture_has_the_name_of_its_task_alone() -> None:
-    assert picture_key(USER, TASK, 0, "image/png") == f"images/generated/{USER_HEX}/{TASK_HEX}.png"
+    assert output_key(USER, TASK, 0, "image/png") == f"images/generated/{USER_HEX}/{TASK_HEX}.png"
     assert thumbnail_key(TASK, 0) == f"images/thumbnails/{TASK_HEX}.webp"
 
 
-def test_a_picture_lies_under_one_of_its_keys_whatever_its_type() -> None:
-    keys = {picture_key(USER, TASK, 1, mime_type) for mime_type in PICTURE_EXTENSIONS}
-    assert set(picture_keys(USER, TASK, 1)) == keys
+@pytest.mark.parametrize(
+    ("mime_type", "key"),
+    [
+        ("video/mp4", f"videos/generated/{USER_HEX}/{TASK_HEX}_1.mp4"),
+        ("audio/mpeg", f"audio/generated/{USER_HEX}/{TASK_HEX}_1.mp3"),
+        ("audio/wav", f"audio/generated/{USER_HEX}/{TASK_HEX}_1.wav"),
+    ],
+)
+def test_films_and_sounds_have_folders_of_their_own(mime_type: str, key: str) -> None:
+    assert output_key(USER, TASK, 1, mime_type) == key
+
+
+def test_an_output_lies_under_one_of_its_keys_whatever_its_type() -> None:
+    keys = {output_key(USER, TASK, 1, mime_type) for mime_type in PLACES}
+    assert set(output_keys(USER, TASK, 1)) == keys
 
 
 def test_later_pictures_carry_their_number() -> None:
-    key = picture_key(USER, TASK, 3, "image/jpeg")
+    key = output_key(USER, TASK, 3, "image/jpeg")
     assert key == f"images/generated/{USER_HEX}/{TASK_HEX}_3.jpg"
     assert thumbnail_key(TASK, 3) == f"images/thumbnails/{TASK_HEX}_3.webp"

@@ -1,5 +1,6 @@
 """What becomes of a user's outputs when they are erased, whatever is under way just then."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -77,6 +78,18 @@ async def test_objects_thumbnails_and_records_of_an_erased_user_go_and_events_st
         sorted(kind for kind, _ in await world.events())
         == ["OutputErased"] * 2 + ["OutputStored"] * 2
     )
+
+
+async def test_films_and_sounds_of_an_erased_user_go_too(
+    world: World, vendor: Vendor, recordings: Mapping[str, bytes]
+) -> None:
+    task = await world.expect(vendor.url, task_type="avatar", size=None)
+    await world.expect(vendor.url, task_type="audio", size=None, task_id=task, index=1)
+    vendor.answers = [answer(recordings["avatar"]), answer(recordings["wav"])]
+    await world.work()
+    assert len(world.objects_on_disk()) == 4
+    await erase(world)
+    await nothing_is_left(world)
 
 
 async def test_what_others_have_stays(world: World, vendor: Vendor) -> None:

@@ -14,7 +14,7 @@ from services.storage.domain import (
     KeepOutput,
     RefuseOutput,
     StoredFile,
-    picture_key,
+    output_key,
     stream_of,
     thumbnail_key,
 )
@@ -33,7 +33,7 @@ async def store(database: Database, clock: FakeClock) -> EventStore:
 async def keep(store: EventStore, task_id: UUID, index: int = 0) -> StoredFile:
     stream_id = stream_of(task_id, index)
     file = StoredFile(
-        key=picture_key(USER, task_id, index, "image/png"),
+        key=output_key(USER, task_id, index, "image/png"),
         mime_type="image/png",
         size=10,
         sha256=task_id.hex * 2,

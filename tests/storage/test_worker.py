@@ -2,7 +2,7 @@ import asyncio
 import errno
 import hashlib
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -24,8 +24,9 @@ from kernel.projections import ensure
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Recorded
+from services.storage.adapters import sandbox, worker
 from services.storage.adapters.due_list import LEASE, DueFetch
-from services.storage.adapters.fetching import FETCH_BYTES_MAX, PictureFetcher
+from services.storage.adapters.fetching import BOUNDS, OutputFetcher
 from services.storage.adapters.pictures import examine
 from services.storage.adapters.worker import (
     CLAIMS_MAX,
@@ -64,11 +65,14 @@ class Vendor:
         self.answers: list[bytes] = [answer(picture())]
         self.asked = 0
         self.url = ""
+        self.go_on = asyncio.Event()
+        self.go_on.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             self.asked += 1
+            await self.go_on.wait()
             writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
             await writer.drain()
         writer.close()
@@ -111,8 +115,8 @@ class World:
         self._outbound = outbound
 
     def worker(self, *, sole_owner: bool = False) -> OutputWorker:
-        pictures = PictureFetcher(self._outbound, self.objects)
-        return OutputWorker(self.store, self.objects, pictures, sole_owner=sole_owner)
+        outputs = OutputFetcher(self._outbound, self.objects)
+        return OutputWorker(self.store, self.objects, outputs, sole_owner=sole_owner)
 
     async def expect(
         self,
@@ -123,6 +127,8 @@ class World:
         index: int = 0,
         size: tuple[int, int] | None = (64, 48),
         task_type: str = "image",
+        duration_seconds: float | None = None,
+        mime_type: str | None = None,
     ) -> UUID:
         event = OutputProduced(
             task_id=task_id or new_id(),
@@ -134,6 +140,8 @@ class World:
             object_key=object_key,
             width=size[0] if size else None,
             height=size[1] if size else None,
+            duration_seconds=duration_seconds,
+            mime_type=mime_type,
         )
         with caused_by(Origin(REQUEST), "storage"):
             await self.store.transact(lambda unit: expect_output(event, unit))
@@ -300,6 +308,94 @@ async def test_a_picture_for_which_no_size_was_asked_keeps_its_own(
     assert facts["key"].endswith(".jpg")
 
 
+KEPT = {
+    "film": ("video", "videos/generated/{}/{}.mp4", "video/mp4"),
+    "avatar": ("avatar", "videos/generated/{}/{}.mp4", "video/mp4"),
+    "mp3": ("audio", "audio/generated/{}/{}.mp3", "audio/mpeg"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+async def test_keeps_films_avatars_and_sounds_as_they_came_with_a_small_picture(
+    name: str, world: World, vendor: Vendor, recordings: Mapping[str, bytes]
+) -> None:
+    task_type, place, mime_type = KEPT[name]
+    vendor.answers = [answer(recordings[name], content_type="application/octet-stream")]
+    size = None if task_type == "audio" else (128, 72)
+    task_id = await world.expect(
+        vendor.url, task_type=task_type, size=size, duration_seconds=1.0, mime_type=mime_type
+    )
+
+    await world.work()
+
+    facts, path = await world.kept()
+    assert path.read_bytes() == recordings[name]
+    assert facts["key"] == place.format(USER.hex, task_id.hex)
+    assert (facts["mime_type"], facts["sha256"]) == (mime_type, sha256_of(path))
+    assert (facts["width"], facts["height"]) == (size or (None, None))
+    assert facts["duration_seconds"] == pytest.approx(1.0, abs=0.05)
+    assert facts["thumbnail_key"] == f"images/thumbnails/{task_id.hex}.webp"
+    small = examine(await world.objects.path_of(facts["thumbnail_key"]))
+    assert small.mime_type == "image/webp"
+    assert len(world.objects_on_disk()) == 2
+
+
+async def test_rejects_a_film_of_another_length(
+    world: World, vendor: Vendor, recordings: Mapping[str, bytes]
+) -> None:
+    await world.objects.put_bytes("claims/one", recordings["film"])
+    await world.expect(object_key="claims/one", task_type="video", size=None, duration_seconds=5.0)
+
+    await world.work()
+
+    assert (await world.rejected())[0] == "wrong_duration"
+    assert world.objects_on_disk() == []
+
+
+async def test_a_child_that_fails_is_a_failure_of_the_moment(
+    world: World,
+    vendor: Vendor,
+    recordings: Mapping[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vendor.answers = [answer(recordings["wav"])]
+    await world.expect(vendor.url, task_type="audio", size=None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox, "_COMMAND", ("-c", "raise SystemExit(1)"))
+        await world.work()
+    assert (await world.row())["error"] == "storage_failed"
+    world.clock.turn(timedelta(seconds=TRY_AGAIN_AFTER_S[0]))
+    await world.work()
+
+    facts, _ = await world.kept()
+    assert facts["key"].endswith(".wav")
+
+
+async def test_a_worker_that_takes_longer_than_its_lease_is_not_overtaken(
+    world: World, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "RENEW_EVERY_S", 0.01)
+    vendor.go_on.clear()
+    await world.expect(vendor.url)
+    slow, quick = world.worker(), world.worker()
+    (fetch,) = await slow.claim()
+    working = asyncio.create_task(slow.work(fetch))
+
+    for _ in range(3):
+        world.clock.turn(LEASE * 0.9)
+        async with asyncio.timeout(10):
+            until = world.clock.now() + LEASE
+            while (await world.row())["lease_until"] != until:  # noqa: ASYNC110 - a row has no event
+                await asyncio.sleep(0.01)
+        assert list(await quick.claim()) == []
+    vendor.go_on.set()
+    await working
+
+    await world.kept()
+    assert vendor.asked == 1
+
+
 async def test_rejects_a_page_that_calls_itself_a_picture(world: World, vendor: Vendor) -> None:
     vendor.answers = [answer(b"<html><script>alert(1)</script></html>")]
     await world.expect(vendor.url)
@@ -322,7 +418,7 @@ async def test_rejects_a_picture_that_is_cut_short(world: World, vendor: Vendor)
 
 
 async def test_rejects_more_bytes_than_an_output_may_have(world: World, vendor: Vendor) -> None:
-    too_many = FETCH_BYTES_MAX + 1
+    too_many = BOUNDS["image"].bytes_max + 1
     vendor.answers = [f"HTTP/1.1 200 OK\r\nContent-Length: {too_many}\r\n\r\n".encode()]
     await world.expect(vendor.url)
 
@@ -349,8 +445,8 @@ async def test_rejects_an_address_on_this_machine_that_was_not_allowed(world: Wo
     assert (await world.rejected())[0] == "address_not_allowed"
 
 
-async def test_rejects_what_is_no_picture_without_fetching_it(world: World, vendor: Vendor) -> None:
-    await world.expect(vendor.url, task_type="video")
+async def test_rejects_an_unknown_kind_without_fetching_it(world: World, vendor: Vendor) -> None:
+    await world.expect(vendor.url, task_type="hologram")
 
     await world.work()
 

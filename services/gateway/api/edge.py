@@ -185,7 +185,7 @@ class Edge:
         try:
             page = await translated(translation, self.upstreams[service], asked, scope["headers"])
         except Refused as refused:
-            await exchange.refuse_as(refused.answer)
+            await exchange.refuse_as(refused.answer, translation.fields)
         except Ended as ended:
             await exchange.tell(ended.fault)
         else:

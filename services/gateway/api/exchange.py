@@ -3,7 +3,7 @@
 Nothing is held in memory but a service's error, up to `ERROR_BYTES_MAX`, to give it its form.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from starlette.types import Message, Receive, Send
@@ -22,7 +22,7 @@ from services.gateway.api.errors import (
     headers_of,
 )
 from services.gateway.api.refusals import BadGateway, BrokeOff
-from services.gateway.surfaces import NATIVE, Fault, Surface
+from services.gateway.surfaces import NATIVE, Fault, Surface, renamed
 
 ERROR_BYTES_MAX: Final = 65_536
 ERRORS_FROM: Final = 400
@@ -35,6 +35,7 @@ _DROPPED: Final = HOP_BY_HOP | {b"date", b"server", b"x-internal-token", REQUEST
 _OF_THE_BODY: Final = frozenset(
     {b"content-type", b"content-length", b"content-encoding", b"x-content-type-options"}
 )
+_AS_THEY_ARE: Final[Mapping[str, str]] = {}
 _GONE: Final[Message] = {"type": "http.disconnect"}
 
 
@@ -130,18 +131,21 @@ class Exchange:
 
     async def refuse(self, error: Error) -> None:
         """Answer with the edge's own refusal."""
-        body = body_of(self.surface, fault_of(error))
-        await self.answer(error.status, JSON, body, headers_of(error))
+        fault = fault_of(error)
+        told = self.surface.status_of(fault)
+        await self.answer(told, JSON, body_of(self.surface, fault), headers_of(error))
 
-    async def refuse_as(self, said: Answer) -> None:
-        """Answer with a service's refusal that was held in memory."""
+    async def refuse_as(self, said: Answer, fields: Mapping[str, str]) -> None:
+        """Answer with a service's refusal that was held in memory; `fields` are the surface's names
+        for those that it may be about."""
         self._error = {"status": said.status, "headers": said.headers}
         self._error_body = bytearray(said.body)
-        await self._send_error(self._error)
+        await self._send_error(self._error, fields)
 
     async def tell(self, fault: Fault) -> None:
         """Answer with an error that is neither the edge's nor a service's."""
-        await self.answer(fault.status, JSON, body_of(self.surface, fault), (NO_STORE,))
+        told = self.surface.status_of(fault)
+        await self.answer(told, JSON, body_of(self.surface, fault), (NO_STORE,))
 
     async def answer(
         self, status: int, content_type: bytes, body: bytes, headers: Iterable[Header] = ()
@@ -172,7 +176,7 @@ class Exchange:
             if len(self._error_body) > ERROR_BYTES_MAX:
                 self._error_body = None
 
-    async def _send_error(self, start: Message) -> None:
+    async def _send_error(self, start: Message, fields: Mapping[str, str] = _AS_THEY_ARE) -> None:
         """A service's error in the form of the surface; status and headers stay."""
         status = start["status"]
         given: list[Header] = list(start.get("headers", ()))
@@ -180,8 +184,9 @@ class Exchange:
         names = {name.lower() for name, _ in headers}
         if status == UNAUTHENTICATED and b"www-authenticate" not in names:
             headers.append((b"www-authenticate", CHALLENGE))
-        fault = fault_in(status, self._error_body or b"")
-        await self.answer(status, JSON, body_of(self.surface, fault), headers)
+        fault = renamed(fault_in(status, self._error_body or b""), fields)
+        told = self.surface.status_of(fault)
+        await self.answer(told, JSON, body_of(self.surface, fault), headers)
 
 
 def body_too_large(body_bytes_max: int) -> TooLarge:

@@ -8,7 +8,13 @@ from enum import Enum
 from typing import Final
 
 from kernel.rates import RateClass
-from services.gateway.surfaces import klikyai_wallet, nanobanana, nanobanana_images
+from services.gateway.surfaces import (
+    klikyai_films,
+    klikyai_wallet,
+    nanobanana,
+    nanobanana_images,
+    v1_generation,
+)
 from services.gateway.surfaces.translation import Translation
 
 JSON_BODY_BYTES_MAX: Final = 1_048_576
@@ -236,6 +242,79 @@ KLIKYAI: Final = (
         translation=klikyai_wallet.TRANSACTIONS,
     ),
 )
+_FILMS: Final = "/ai"
+FILMS: Final = (
+    Route(
+        "GET",
+        f"{_FILMS}/heygen/avatars",
+        "generation",
+        "List avatars",
+        scope="generation:read",
+        translation=klikyai_films.AVATARS,
+    ),
+    Route(
+        "GET",
+        f"{_FILMS}/heygen/voices",
+        "generation",
+        "List voices",
+        scope="generation:read",
+        translation=klikyai_films.VOICES,
+    ),
+    Route(
+        "POST",
+        f"{_FILMS}/heygen/avatar-video-generation",
+        "generation",
+        "Make a film of an avatar",
+        scope="generation:create",
+        limit=RateClass.GENERATION,
+        translation=klikyai_films.AVATAR_VIDEO,
+    ),
+    Route(
+        "POST",
+        f"{_FILMS}/leonardo/video-generation",
+        "generation",
+        "Make a film",
+        scope="generation:create",
+        limit=RateClass.GENERATION,
+        translation=klikyai_films.LEONARDO_VIDEO,
+    ),
+    Route(
+        "GET",
+        f"{_FILMS}/videos/{{video_id}}",
+        "generation",
+        "One film",
+        scope="generation:read",
+        translation=klikyai_films.VIDEO,
+    ),
+)
+_V1: Final = "/api/generation"
+V1_GENERATION: Final = (
+    Route(
+        "POST",
+        f"{_V1}/generate",
+        "generation",
+        "Create a task",
+        scope="generation:create",
+        limit=RateClass.GENERATION,
+        translation=v1_generation.CREATE,
+    ),
+    Route(
+        "GET",
+        f"{_V1}/tasks/{{task_id}}",
+        "generation",
+        "One task",
+        scope="generation:read",
+        translation=v1_generation.TASK,
+    ),
+    Route(
+        "GET",
+        f"{_V1}/models",
+        "generation",
+        "List models",
+        scope="generation:read",
+        translation=v1_generation.LIST_MODELS,
+    ),
+)
 # A signed link is its own credential: storage checks it.
 STORAGE: Final = (
     Route(
@@ -327,6 +406,8 @@ ROUTES: Final = (
     *GENERATION,
     *CREDITS,
     *KLIKYAI,
+    *FILMS,
+    *V1_GENERATION,
     *STORAGE,
     *ADMIN_USERS,
     *ADMIN_CREDITS,

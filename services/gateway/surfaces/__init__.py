@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.gateway.surfaces.fault import Fault, Surface
+from services.gateway.surfaces.fault import Fault, Surface, renamed
 from services.gateway.surfaces.klikyai import KLIKYAI
 from services.gateway.surfaces.nanobanana import NANOBANANA
 from services.gateway.surfaces.native import NATIVE
@@ -23,4 +23,4 @@ def surface_of(path: str) -> Surface:
     return _BY_FIRST_SEGMENT.get(path[1:].partition("/")[0], NATIVE)
 
 
-__all__ = ["NATIVE", "SURFACES", "Fault", "Surface", "surface_of"]
+__all__ = ["NATIVE", "SURFACES", "Fault", "Surface", "renamed", "surface_of"]

@@ -25,10 +25,41 @@ def words_of(fault: Fault) -> str:
     return fault.message
 
 
+def renamed(fault: Fault, names: Mapping[str, str]) -> Fault:
+    """The same with fields as the surface calls them: by their native names, or by a beginning that
+    ends in a dot."""
+    if not names:
+        return fault
+    details, message = dict(fault.details), fault.message
+    given = details.get("fields")
+    if isinstance(given, list):
+        details["fields"] = [
+            {**item, "field": _named(str(item.get("field")), names)}
+            for item in given
+            if isinstance(item, dict)
+        ]
+    native = details.get("field")
+    if isinstance(native, str):
+        details["field"] = _named(native, names)
+        message = message.replace(native, str(details["field"]))
+    return Fault(fault.status, fault.code, message, details)
+
+
+def _named(field_name: str, names: Mapping[str, str]) -> str:
+    for native, ours in names.items():
+        if field_name == native:
+            return ours
+        if native.endswith(".") and field_name.startswith(native):
+            return ours + field_name.removeprefix(native)
+    return field_name
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """`render` makes the JSON body of an error; `error_schema` is its JSON Schema, named `name`."""
+    """`render` makes the JSON body of an error; `error_schema` is its JSON Schema, named `name`.
+    `status_of` is what it is told with, where that is not the status that it has."""
 
     name: str
     render: Callable[[Fault], Mapping[str, object]]
     error_schema: Mapping[str, object]
+    status_of: Callable[[Fault], int] = lambda fault: fault.status

@@ -7,10 +7,29 @@ from services.gateway.surfaces.fault import Fault, Surface, words_of
 
 UNPROCESSABLE: Final = 422
 HTTP_TYPE: Final = "HTTPException"
+BUSINESS: Final = 400
+_BUSINESS_TYPES: Final = {
+    "insufficient_credits": "InsufficientCreditsError",
+    "monthly_credit_limit_reached": "InsufficientCreditsError",
+    "provider_not_configured": "APIKeyMissingError",
+    "own_key_refused": "APIKeyMissingError",
+    "external_api_error": "ExternalAPIError",
+}
+"""The seed's refusals that are no HTTP errors: told with 400, and with their code in capitals."""
+
+
+def status_of(fault: Fault) -> int:
+    return BUSINESS if fault.code in _BUSINESS_TYPES else fault.status
 
 
 def render(fault: Fault) -> Mapping[str, object]:
     """This form has no details, so the fields of a 422 are named in its message."""
+    business = _BUSINESS_TYPES.get(fault.code)
+    if business is not None:
+        return {
+            "success": False,
+            "error": {"code": fault.code.upper(), "message": fault.message, "type": business},
+        }
     return {
         "success": False,
         "error": {
@@ -24,6 +43,7 @@ def render(fault: Fault) -> Mapping[str, object]:
 KLIKYAI: Final = Surface(
     name="KlikyaiError",
     render=render,
+    status_of=status_of,
     error_schema={
         "type": "object",
         "required": ["success", "error"],

@@ -4,7 +4,7 @@ A translation holds no rule of the product: it names fields anew, and the servic
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -53,7 +53,8 @@ class Ended(Exception):
 @dataclass(frozen=True, slots=True)
 class Translation:
     """`accepts`, `answers` and `query` (names that are passed on) are for the OpenAPI document;
-    `timeout_s` is for all that it asks."""
+    `timeout_s` is for all that it asks. `fields` are the surface's names for native ones, as
+    `renamed` reads them: a refusal names the field that the client sent."""
 
     run: Callable[[Asked, Native], Awaitable[Said]]
     status: int
@@ -61,6 +62,7 @@ class Translation:
     answers: type[BaseModel] | None = None
     timeout_s: float = TIMEOUT_S
     query: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 class Strict(BaseModel):

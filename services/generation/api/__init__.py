@@ -2,6 +2,7 @@
 
 from services.generation.api.internal import internal_routes
 from services.generation.api.routes import routes
+from services.generation.api.screening import Screening
 from services.generation.api.tasks import Tasks
 
-__all__ = ["Tasks", "internal_routes", "routes"]
+__all__ = ["Screening", "Tasks", "internal_routes", "routes"]

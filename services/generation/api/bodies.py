@@ -63,6 +63,7 @@ class GenerateRequest(_Strict):
     model_id: str = Field(min_length=1, max_length=100, examples=["nano-banana-pro"])
     prompt: Prompt
     options: Options = Field(default_factory=dict)
+    quote_id: str | None = Field(None, min_length=1, max_length=64)
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=METADATA_PAIRS_MAX
     )
@@ -127,9 +128,13 @@ class TaskList(BaseModel):
 
 
 class EstimateBody(BaseModel):
+    """`quote_id` binds: the same request, made with it before `expires_at`, never costs more."""
+
     success: bool
     credits: float
     breakdown: dict[str, Any]
+    quote_id: str
+    expires_at: datetime
 
 
 class ModelBody(BaseModel):

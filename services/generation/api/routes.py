@@ -26,7 +26,7 @@ from services.generation.api.bodies import (
     TaskList,
     model_body,
 )
-from services.generation.api.tasks import Tasks, asked
+from services.generation.api.tasks import Tasks, asked, subject_of
 
 WAIT_DEFAULT_S, WAIT_MAX_S = 60, 120
 NEWEST = UUID(int=2**128 - 1)
@@ -61,10 +61,13 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
 
     @router.post("/estimate")
     async def estimate(body: EstimateRequest, caller: Caller) -> EstimateBody:
-        """What a task like this costs, exactly; nothing is created. `own_key`: it would be made
-        under the caller's own key of the provider, for a part of the price."""
+        """What a task like this costs, exactly, and a quote that binds; nothing is created.
+        `own_key`: it would be made under the caller's own key of the provider, for a part of the
+        price."""
         plan = await tasks.plan(body, caller)
         order = plan.order
+        subject = subject_of(caller.user_id, order, body.prompt)
+        quote_id, expires_at = await tasks.quotes.give(subject, order.price_units)
         return EstimateBody(
             success=True,
             credits=to_credits(order.price_units),
@@ -79,6 +82,8 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
                 "estimated_seconds": order.estimated_s,
                 "own_key": plan.own_key,
             },
+            quote_id=quote_id,
+            expires_at=expires_at,
         )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from kernel.unit import Unit
 from kernel.waiting import Turns, Waiters
 from services.generation import read_model
 from services.generation.adapters.due_list import DueList, record_deadline, record_met
+from services.generation.adapters.quotes import Quotes, Subject
 from services.generation.adapters.vendors import Vendors
 from services.generation.api.bodies import (
     EstimateRequest,
@@ -27,6 +28,7 @@ from services.generation.api.bodies import (
     TaskBody,
     task_body,
 )
+from services.generation.api.screening import Screening
 from services.generation.domain.catalogue import Catalogue, ProviderModel
 from services.generation.domain.input_images import check_input_image
 from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
@@ -61,7 +63,9 @@ class Tasks:
     turns: Turns
     links: MediaLinks
     catalogue: Catalogue
+    screening: Screening
     vendors: Vendors
+    quotes: Quotes
     own_key_price_percent: int
     reserve_timeout_s: float
     deadline_s: int | None
@@ -93,7 +97,8 @@ class Tasks:
         self, task_id: UUID, request: GenerateRequest, who: Identity, attempt: Attempt | None
     ) -> asyncpg.Record:
         """Create the task and wait until the ledger has answered, or for `reserve_timeout_s`."""
-        plan = await self.plan(request, who)
+        self.screening.refuse(request)
+        plan = await self._quoted(await self.plan(request, who), request, who)
         if not plan.has_key:
             raise Unavailable(
                 "provider_not_configured",
@@ -103,6 +108,15 @@ class Tasks:
             raise Unavailable("busy", "Too much is waiting; try again.", retry_after_s=5)
         async with self.turns.taken():
             return await self._create_in_turn(task_id, request, plan, who, attempt)
+
+    async def _quoted(self, plan: Plan, request: GenerateRequest, who: Identity) -> Plan:
+        """The plan at the price that was promised for it, where that is less. Raises `Invalid`."""
+        if request.quote_id is None:
+            return plan
+        subject = subject_of(who.user_id, plan.order, request.prompt)
+        promised = await self.quotes.promised_units(request.quote_id, subject)
+        order = replace(plan.order, price_units=min(plan.order.price_units, promised))
+        return replace(plan, order=order)
 
     async def _create_in_turn(
         self,
@@ -248,6 +262,12 @@ def asked(request: GenerateRequest) -> Mapping[str, Any]:
         "options": {name: value for name, value in request.options.items() if value is not None},
         "metadata": request.metadata,
     }
+
+
+def subject_of(user_id: UUID, order: Order, text: str | None) -> Subject:
+    """What a quote is given for: the text too, where it is spoken."""
+    spoken = text if order.model.task_type.speaks else None
+    return Subject(user_id, order.model.id, order.options, spoken)
 
 
 def _ref(task_id: UUID) -> str:

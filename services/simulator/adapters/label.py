@@ -13,6 +13,13 @@ TRAINED: Final = "trainedAlgorithmicMedia"
 """IPTC's term for what a trained model made: the voice is a neural network."""
 COMPOSITE: Final = "compositeSynthetic"
 """IPTC's term for synthetic parts put together: a drawn face with a trained voice."""
+SOURCES: Final = {
+    "picture": ALGORITHMIC,
+    "film": ALGORITHMIC,
+    "speech": TRAINED,
+    "avatar": COMPOSITE,
+}
+"""By a commission's medium."""
 TERMS: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _XMP_BOX: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 

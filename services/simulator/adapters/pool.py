@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from services.simulator.adapters.worker import PART, SCRATCH
 from services.simulator.domain.commissions import Commission, expected_ms
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -28,8 +29,10 @@ class RenderFailed(Exception):
 class RenderProcess:
     """One worker, started when first needed and again after it died."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, authority: Path | None = None) -> None:
+        """With a folder for an `authority`, what is made carries Content Credentials."""
         self._timeout_s = timeout_s
+        self._authority = authority
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -70,6 +73,7 @@ class RenderProcess:
                 "commission": asdict(commission),
                 "path": str(path),
                 "first_frame": str(first_frame or ""),
+                "authority": str(self._authority or ""),
             }
         )
         order += "\n"
@@ -82,15 +86,17 @@ class RenderProcess:
                 answer = await process.stdout.readline()
         except (TimeoutError, OSError) as error:
             await self.stop()
+            _sweep(path)
             raise RenderFailed(repr(error)) from error
         if not answer:
             await self.stop()
+            _sweep(path)
             raise RenderFailed("the render process died")
         if fault := json.loads(answer)["error"]:
             raise RenderFailed(fault)
 
     async def stop(self) -> None:
-        """Kill it, whatever it is drawing; what was half written is swept at the next start."""
+        """Kill it, whatever it is making; what it leaves half written is no result."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -99,6 +105,12 @@ class RenderProcess:
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def _sweep(path: Path) -> None:
+    """What a process that was killed had half written."""
+    for suffix in (SCRATCH, PART):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _times_usual(commission: Commission) -> float:

@@ -174,6 +174,8 @@ class Studio:
         return self._files.path(name) if self._files.has(name) else None
 
 
-def render_processes(workers: int, timeout_s: float) -> list[RenderProcess]:
+def render_processes(
+    workers: int, timeout_s: float, authority: Path | None = None
+) -> list[RenderProcess]:
     """At most one per processor."""
-    return [RenderProcess(timeout_s) for _ in range(min(workers, os.cpu_count() or 1))]
+    return [RenderProcess(timeout_s, authority) for _ in range(min(workers, os.cpu_count() or 1))]

@@ -13,7 +13,7 @@ from services.simulator.adapters.journal import Journal
 from services.simulator.adapters.outside import Outside
 from services.simulator.adapters.studio import Studio
 from services.simulator.domain.callbacks import Delivery, Kind, at_acceptance, at_end
-from services.simulator.domain.jobs import Job, Outcome
+from services.simulator.domain.jobs import DELETED, Job, Outcome
 
 MAX_SENDING: Final = 1_000
 
@@ -49,7 +49,8 @@ class Callbacks:
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         wait_s = max(0, outcome.completed_ms - self._studio.now_ms() + 1) / 1000
-        for url, compose in self._expected.pop(job.task_id, []):
+        expected = self._expected.pop(job.task_id, [])
+        for url, compose in expected if outcome.fail_code != DELETED else []:
             self._send(job, url, compose, at_end(job.scenarios), wait_s)
 
     def _send(

@@ -14,10 +14,12 @@ from services.simulator.adapters.stage import Stage
 from services.simulator.adapters.studio import Studio
 from services.simulator.api.answers import BodyTooLarge, json_body
 from services.simulator.api.desk import key_digest
+from services.simulator.domain.jobs import Job
 from services.simulator.domain.scenarios import REQUEST_FAULTS, Scenario, checked
 from services.simulator.settings import SimulatorSettings
 
 MAX_NEXT_N: Final = 1_000_000
+MAX_ITEMS: Final = 1_000
 
 
 class ScenarioRequest(BaseModel):
@@ -58,6 +60,7 @@ class Controls:
             Route("/_scenarios", self.clear_scenarios, methods=["DELETE"]),
             Route("/_journal", self.show_journal, methods=["GET"]),
             Route("/_bill", self.show_bill, methods=["GET"]),
+            Route("/_bill/items", self.show_items, methods=["GET"]),
         ]
 
     async def add_scenario(self, request: Request) -> Response:
@@ -94,7 +97,28 @@ class Controls:
         return JSONResponse({"asked": asked})
 
     async def show_bill(self, _request: Request) -> Response:
+        """Each vendor's bill of each key, in the vendor's own unit."""
         return JSONResponse({"bills": [asdict(bill) for bill in self.journal.bills.values()]})
+
+    async def show_items(self, _request: Request) -> Response:
+        """What the bills are made of: the newest MAX_ITEMS jobs still kept, newest last."""
+        jobs = list(self.journal.jobs.values())[-MAX_ITEMS:]
+        return JSONResponse({"items": [self._item(job) for job in jobs]})
+
+    def _item(self, job: Job) -> dict[str, Any]:
+        outcome = self.journal.outcomes.get(job.task_id)
+        succeeded = outcome is not None and not outcome.fail_code
+        return {
+            "task_id": job.task_id,
+            "vendor": job.vendor,
+            "key": job.key,
+            "model": job.model,
+            "created_ms": job.created_ms,
+            "completed_ms": outcome.completed_ms if outcome else None,
+            "fail_code": outcome.fail_code if outcome else "",
+            "listed_credits": job.price_credits,
+            "charged_credits": job.charge_credits if succeeded else 0,
+        }
 
 
 def _shown(scenario: Scenario) -> dict[str, Any]:

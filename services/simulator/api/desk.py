@@ -146,11 +146,12 @@ class Desk:
         """Answer with a fault, if there is one and the vendor knows the kind."""
         if fault is None:
             return
-        request.state.fault = fault.name
         words = self.faults.get(fault.name)
+        if words is not None or fault.name in BROKEN:
+            request.state.fault = fault.name
         if words is not None:
             again = words.anew()
-            again.retry_after_s = int(fault.number("retry_after", again.retry_after_s))
+            again.retry_after_s = max(0, int(fault.number("retry_after", again.retry_after_s)))
             if fault.name == "server_error":
                 again.code = server_status(fault)
             raise again

@@ -34,18 +34,30 @@ def link(job: Job, origin: str) -> str:
 
 
 @dataclass(frozen=True)
+class HandedOver:
+    """The pictures that callers uploaded, at the addresses they were told."""
+
+    uploads: Uploads
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route(f"/{{vendor}}/{PATH}/{{name}}", self.upload, methods=["GET"])]
+
+    async def upload(self, request: Request) -> Response:
+        path = self.uploads.path(request.path_params["name"])
+        if path is None or path.name != request.path_params["name"]:
+            return PlainTextResponse("Not Found", 404)
+        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix[1:]])
+
+
+@dataclass(frozen=True)
 class Results:
     """Links need no key, as a vendor's do not."""
 
     journal: Journal
     files: ResultFiles
-    uploads: Uploads
 
     def routes(self) -> list[BaseRoute]:
-        return [
-            Route("/{vendor}/files/{name}", self.result, methods=["GET"]),
-            Route(f"/{{vendor}}/{PATH}/{{name}}", self.upload, methods=["GET"]),
-        ]
+        return [Route("/{vendor}/files/{name}", self.result, methods=["GET"])]
 
     async def result(self, request: Request) -> Response:
         """A link made anew (`?until=`, ms; kie.ai's download-url) outlives an expired one."""
@@ -56,12 +68,6 @@ class Results:
         if job.has("expired_link") and "until" not in request.query_params:
             return PlainTextResponse("Forbidden: the link has expired", 403)
         return await self.response(job, {})
-
-    async def upload(self, request: Request) -> Response:
-        path = self.uploads.path(request.path_params["name"])
-        if path is None or path.name != request.path_params["name"]:
-            return PlainTextResponse("Not Found", 404)
-        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix[1:]])
 
     async def response(self, job: Job, headers: Mapping[str, str]) -> Response:
         """The result as an answer's body, with its faults."""

@@ -10,7 +10,9 @@ from typing import Final, Literal, assert_never
 MAX_TEXT_CHARS: Final = 5_000
 MAX_FILM_S: Final = 60.0
 MAX_FPS: Final = 60
-MAX_FRAME_PX: Final = 3_840 * 3_840
+MAX_PICTURE_PX: Final = 20_000_000
+MAX_FRAME_PX: Final = 3_840 * 2_160
+MIN_FRAME_SIDE_PX: Final = 16
 CHARS_PER_S: Final = 15
 """How quickly the voices speak at their own speed."""
 AVATAR_FPS: Final = 25
@@ -20,7 +22,7 @@ MAX_SPEED: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`width` and `height` in pixels."""
+    """`width` and `height` in pixels. Raises ValueError for none and beyond MAX_PICTURE_PX."""
 
     prompt: str
     seed: int
@@ -28,6 +30,10 @@ class Picture:
     height: int
     kind: Literal["png", "jpg"]
     medium: Literal["picture"] = "picture"
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 1 or self.width * self.height > MAX_PICTURE_PX:
+            raise ValueError(f"a picture has between 1 and {MAX_PICTURE_PX} pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def expected_ms(commission: Commission) -> int:
         case Picture(width=width, height=height):
             return 250 + _megapixels_ms(width, height, 100)
         case Speech(text=text):
-            return 500 + len(text)
+            return 500 + 2 * len(text)
         case Film(width=width, height=height, frames=frames):
             return 500 + frames * (2 + _megapixels_ms(width, height, 13))
         case Avatar(script=script, speed=speed, width=width, height=height):
@@ -139,7 +145,7 @@ def _check_words(text: str, speed: float) -> None:
 
 def _check_frame(width: int, height: int) -> None:
     """H.264 with halved colour has no odd sides."""
-    if width % 2 or height % 2 or min(width, height) < 2:  # noqa: PLR2004 - an even side
-        raise ValueError("the sides of a frame are even numbers of pixels")
+    if width % 2 or height % 2 or min(width, height) < MIN_FRAME_SIDE_PX:
+        raise ValueError(f"a frame's sides are even numbers from {MIN_FRAME_SIDE_PX} pixels on")
     if width * height > MAX_FRAME_PX:
         raise ValueError(f"a frame has at most {MAX_FRAME_PX} pixels")

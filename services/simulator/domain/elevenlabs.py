@@ -2,8 +2,8 @@
 
 Rules from ElevenLabs' public API reference; refusals carry its own status words. Of the output
 formats mp3_* and wav_* are made, whatever bit rate is asked for; of a longer text only the first
-MAX_TEXT_CHARS are spoken, and all are charged. One call is one answer: there is
-no cancel, no callback and no job to look at.
+MAX_TEXT_CHARS are spoken, and all are charged. The voices here speak English only. One call is
+one answer: there is no cancel, no callback and no job to look at.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from services.simulator.domain.commissions import MAX_TEXT_CHARS, Speech
 from services.simulator.domain.orders import Fields, Order, Refused
 from services.simulator.domain.scenarios import without_scenarios
+from services.simulator.domain.voices import Unspeakable, check_language
 
 PREFIX: Final = "/elevenlabs"
 
@@ -104,6 +105,10 @@ def read_order(voice_id: str, output_format: str, body: object) -> Order:
     words = without_scenarios(text)
     speed = settings.number("speed", 0.7, 1.2, 1.0)
     language = fields.text("language_code", 0, 10) or "en"
+    try:
+        check_language(words, language)
+    except Unspeakable as unspeakable:
+        raise Refused(400, str(unspeakable), "unsupported_language") from None
     seed = fields.seed(text, 0, 2**32 - 1)
     speech = Speech(words[:MAX_TEXT_CHARS], VOICES[voice_id][2], speed, language, kind, seed)
     return Order(model, text, speech, -(-len(words) * known.credits_per_1000 // 1000))

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.simulator.domain.commissions import Avatar
+from services.simulator.domain.commissions import MAX_FRAME_PX, Avatar
 from services.simulator.domain.orders import Fields, Order, Refused, frame_size, spoken_s
 from services.simulator.domain.scenarios import without_scenarios
+from services.simulator.domain.voices import Unspeakable, check_language
 
 PREFIX: Final = "/heygen"
 SCRIPT_CHARS_MAX: Final = 5_000
@@ -114,6 +115,8 @@ def read_v2(body: object) -> Order:
     _, look, voice, settings = read[0]
     size = fields.within("dimension")
     width, height = (size.whole(side, *SIDE_PX, px) for side, px in _HD.items())
+    if width * height > MAX_FRAME_PX:
+        raise _refuse("dimension", "is larger than 4K")
     dimensions = width // 2 * 2, height // 2 * 2
     avatar = _avatar(script, look, voice, dimensions, (settings, fields))
     param = json.dumps({"callback_id": fields.text("callback_id", 0, 500), "caption": False})
@@ -153,6 +156,10 @@ def _avatar(
     words = without_scenarios(script)[:SCRIPT_CHARS_MAX]
     if not words:
         raise _refuse("script", "is required")
+    try:
+        check_language(words, settings.text("locale", 0, 20))
+    except Unspeakable as unspeakable:
+        raise _refuse("script", f"cannot be spoken: {unspeakable}") from None
     return Avatar(
         script=words,
         avatar=look,
@@ -180,6 +187,11 @@ def _image(image: Fields) -> str:
             return image.text("asset_id", 1, 100)
         case _:
             raise _refuse("image.type", "base64 is not supported by the simulator")
+
+
+def end_of(fail_code: str) -> tuple[str | None, str | None]:
+    """failure_code and failure_message; neither where nothing has failed."""
+    return ENDS.get(fail_code, ENDS["failed"]) if fail_code else (None, None)
 
 
 def page(items: list[Any], limit: str, token: str) -> tuple[list[Any], str]:

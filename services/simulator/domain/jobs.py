@@ -13,6 +13,7 @@ WAITING_MS: Final = 60
 BY_THEN_PERCENT: Final = 80
 """The progress when a job has taken as long as was expected; the rest comes ever more slowly."""
 FAILS_AFTER_MS: Final = 300
+MAX_DRIFT: Final = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,8 @@ class Job:
     def charge_credits(self) -> int:
         """What is charged when it succeeds: the listed price, unless it has drifted."""
         drift = self.has("price_drift")
-        return (
-            round(self.price_credits * drift.number("factor", 1.5)) if drift else self.price_credits
-        )
+        factor = drift.number("factor", 1.5) if drift else 1.0
+        return round(self.price_credits * min(max(factor, 0.0), MAX_DRIFT))
 
     def has(self, name: str) -> Scenario | None:
         return next((one for one in self.scenarios if one.name == name), None)

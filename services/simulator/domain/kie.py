@@ -13,6 +13,7 @@ from services.simulator.domain.commissions import Film, Picture, Speech
 from services.simulator.domain.elevenlabs import VOICES as ELEVENLABS_VOICES
 from services.simulator.domain.orders import Fields, Order, Refused, frame_size, is_url
 from services.simulator.domain.scenarios import without_scenarios
+from services.simulator.domain.voices import Unspeakable, check_language
 
 PREFIX: Final = "/kie"
 
@@ -180,6 +181,10 @@ def _speech(name: str, fields: Fields, param: str, callback: str) -> Order:
     speed = fields.number("speed", 0.7, 1.2, 1.0)
     language = fields.text("language_code", 0, 10) or "en"
     words = without_scenarios(text)
+    try:
+        check_language(words, language)
+    except Unspeakable as unspeakable:
+        raise Refused(422, str(unspeakable), field="text") from None
     speech = Speech(words, VOICES.get(voice, voice), speed, language, "mp3", fields.seed(text))
     price = -(-len(words) // 1000) * SPEECHES[name]
     return Order(name, text, speech, price, param, callback)

@@ -5,6 +5,7 @@ A scenario is set over HTTP for the jobs that match it, or written into a prompt
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -83,7 +84,7 @@ class Scenario:
 
     def number(self, name: str, default: float) -> float:
         value = self.arguments.get(name, default)
-        return value if isinstance(value, int | float) else default
+        return value if isinstance(value, int | float) and math.isfinite(value) else default
 
     def text(self, name: str, default: str) -> str:
         return str(self.arguments.get(name, default))

@@ -1,1 +1,1 @@
-"""Storage's I/O besides the database: object stores and picture work; knows no HTTP, no events."""
+"""Storage's I/O besides the database: object stores and media work; knows no HTTP, no events."""

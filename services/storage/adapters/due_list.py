@@ -16,7 +16,7 @@ from kernel.unit import Unit
 from services.storage.domain import ExpectOutput
 
 LEASE: Final = timedelta(seconds=90)
-"""More than one fetch may take, so that who still works is not overtaken."""
+"""Who still works renews it well before its end, and so is not overtaken."""
 
 FENCED_TABLE: Final = "output_fetches"
 _MINE: Final = "task_id = $1 AND output_index = $2 AND claims = $3 AND state = 'waiting'"
@@ -36,6 +36,8 @@ class DueFetch:
     task_type: str
     width: int | None
     height: int | None
+    duration_seconds: float | None
+    mime_type: str | None
     claims: int
     attempts: int
     request_id: str
@@ -78,7 +80,8 @@ class DueList:
                 SET lease_until = $1::timestamptz + $2, claims = claims + 1
                 FROM due WHERE f.task_id = due.task_id AND f.output_index = due.output_index
                 RETURNING f.task_id, f.output_index, user_id, url, object_key, task_type,
-                    width, height, claims, attempts, request_id, causation_id, traceparent""",
+                    width, height, duration_seconds, mime_type, claims, attempts, request_id,
+                    causation_id, traceparent""",
                 now,
                 LEASE,
                 limit,
@@ -155,10 +158,11 @@ def record_fetch(unit: Unit, output: ExpectOutput, url: str, object_key: str | N
     """Due at once."""
     unit.record_sql(
         "INSERT INTO storage.output_fetches (task_id, output_index, user_id, url, object_key,"
-        " task_type, width, height, state, next_try_at, request_id, causation_id, traceparent,"
-        " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11, $12, $9)",
+        " task_type, width, height, duration_seconds, mime_type, state, next_try_at, request_id,"
+        " causation_id, traceparent, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $12, $13, $14, $11)",
         *(output.task_id, output.index, output.user_id, url, object_key, output.task_type),
-        *(output.width, output.height, unit.now),
+        *(output.width, output.height, output.duration_seconds, output.mime_type, unit.now),
         *(unit.origin.correlation_id, unit.origin.causation_id, unit.origin.traceparent),
     )
 

@@ -20,7 +20,7 @@ from services.storage.adapters.due_list import (
 from services.storage.domain import (
     OUTPUTS,
     EraseOutput,
-    picture_keys,
+    output_keys,
     stream_of,
     thumbnail_key,
 )
@@ -61,7 +61,7 @@ class Erasing:
 async def delete_objects(objects: LocalObjectStore, fetch: DueFetch | EndedFetch) -> None:
     """All that may be there of the output, whoever put it there and died before he said so."""
     task_id, index = fetch.task_id, fetch.output_index
-    for key in (*picture_keys(fetch.user_id, task_id, index), thumbnail_key(task_id, index)):
+    for key in (*output_keys(fetch.user_id, task_id, index), thumbnail_key(task_id, index)):
         await objects.delete(key)
     if fetch.object_key is not None:
         await objects.delete(fetch.object_key)

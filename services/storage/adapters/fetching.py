@@ -1,10 +1,13 @@
-"""Brings one output here and makes it what was asked for; knows no keys, no events, no retries."""
+"""Brings one output here and makes it what was asked for; knows no keys, no events, no retries.
+
+Pictures are made in threads of this process, films and sounds are looked at in children.
+"""
 
 import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,25 +19,41 @@ from kernel.clock import new_id
 from kernel.errors import NotFound
 from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound, Unreachable
-from services.storage.adapters.pictures import PictureFacts, examine, fit_exactly, thumbnail
+from services.storage.adapters.media import MediaFacts, Wanted
+from services.storage.adapters.pictures import examine, fit_exactly, thumbnail
+from services.storage.adapters.sandbox import examined
 
-FETCH_BYTES_MAX: Final = 64 * 1024 * 1024
-FETCH_TIMEOUT_S: Final = 60.0
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    bytes_max: int
+    timeout_s: float
+
+
+BOUNDS: Final[Mapping[str, Bounds]] = {
+    "image": Bounds(64 << 20, 60.0),
+    "audio": Bounds(128 << 20, 120.0),
+    "video": Bounds(512 << 20, 300.0),
+    "avatar": Bounds(512 << 20, 300.0),
+}
+"""What is kept, by the type of its task, and what fetching one may take: ten minutes of film at
+6 Mbit/s, of sound as CD."""
 PICTURES_AT_ONCE_MAX: Final = 2
+CHILDREN_AT_ONCE_MAX: Final = 2
 """Decoding takes a core and up to a few hundred MB each."""
 PICTURES_NICENESS: Final = 10
 
 
 @dataclass(frozen=True)
-class FetchedPicture:
+class FetchedOutput:
     """Files of this moment: `facts` are those of `path`, and `thumbnail` is a WebP."""
 
     path: Path
     thumbnail: Path
-    facts: PictureFacts
+    facts: MediaFacts
 
 
-class PictureFetcher:
+class OutputFetcher:
     """`objects` has a folder for files on their way; what a killed process leaves there, others
     sweep."""
 
@@ -45,6 +64,7 @@ class PictureFetcher:
         self._threads = ThreadPoolExecutor(
             PICTURES_AT_ONCE_MAX, thread_name_prefix="pictures", initializer=_yield_to_requests
         )
+        self._children = asyncio.Semaphore(CHILDREN_AT_ONCE_MAX)
 
     async def aclose(self) -> None:
         """Begin nothing more; what is being made ends by itself."""
@@ -52,30 +72,36 @@ class PictureFetcher:
 
     @asynccontextmanager
     async def fetched(
-        self, url: str, object_key: str | None, width: int | None, height: int | None
-    ) -> AsyncIterator[FetchedPicture]:
-        """The picture at `url`, or in the object store under `object_key`: exactly `width` x
-        `height` px where both are given.
+        self, url: str, object_key: str | None, wanted: Wanted
+    ) -> AsyncIterator[FetchedOutput]:
+        """The output at `url`, or in the object store under `object_key`, as it was wanted: of a
+        kind that has `BOUNDS`. A picture is made to fit where its size is another.
 
         Its files are gone afterwards.
 
         Raises:
             Unreachable, Refused: as `Outbound.fetch_to_file` does.
-            PictureRefused: as `examine` does.
+            MediaRefused: as the examine of its medium does.
+            CheckFailed: as `sandbox.examined` does.
         """
         stem = new_id().hex
         received, fitted, small = (self._folder / f"{stem}.{n}" for n in range(3))
         try:
-            await self._receive(url, object_key, received)
-            made = partial(_make, received, fitted, small, width, height)
-            yield await asyncio.get_running_loop().run_in_executor(self._threads, made)
+            await self._receive(url, object_key, received, BOUNDS[wanted.kind])
+            if wanted.kind == "image":
+                made = partial(_make, received, fitted, small, wanted)
+                yield await asyncio.get_running_loop().run_in_executor(self._threads, made)
+            else:
+                async with self._children:
+                    facts = await examined(received, small, wanted)
+                yield FetchedOutput(received, small, facts)
         finally:
             _remove(received, fitted, small)
 
-    async def _receive(self, url: str, object_key: str | None, path: Path) -> None:
+    async def _receive(self, url: str, object_key: str | None, path: Path, bounds: Bounds) -> None:
         if object_key is None:
             await self._outbound.fetch_to_file(
-                url, path, max_bytes=FETCH_BYTES_MAX, timeout_s=FETCH_TIMEOUT_S
+                url, path, max_bytes=bounds.bytes_max, timeout_s=bounds.timeout_s
             )
             return
         try:
@@ -91,15 +117,14 @@ def _yield_to_requests() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, PICTURES_NICENESS)
 
 
-def _make(
-    received: Path, fitted: Path, small: Path, width: int | None, height: int | None
-) -> FetchedPicture:
+def _make(received: Path, fitted: Path, small: Path, wanted: Wanted) -> FetchedOutput:
     path, facts = received, examine(received)
+    width, height = wanted.width, wanted.height
     if width is not None and height is not None and (facts.width, facts.height) != (width, height):
         fit_exactly(received, fitted, width, height)
         path, facts = fitted, examine(fitted)
     thumbnail(path, small)
-    return FetchedPicture(path, small, facts)
+    return FetchedOutput(path, small, facts)
 
 
 def _remove(*paths: Path) -> None:

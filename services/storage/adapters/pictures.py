@@ -1,27 +1,29 @@
 """Looks at and remakes pictures; knows no keys and no owners, and trusts no name or header.
 
 Every function here blocks on the CPU for up to seconds: call it with `asyncio.to_thread` (Pillow
-lets other threads run). A decoder's own faults are only contained by the child process with memory
-and time limits that comes with the media-safety work; until then the limits below, checked before
-decoding, are what stands.
+lets other threads run). A decoder's own faults are contained by no child process, as those of films
+and sounds are: the limits below, checked before decoding, are what stands.
 """
 
-import hashlib
 import math
 import re
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import filetype  # type: ignore[import-untyped]  # it publishes no types
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from kernel.errors import Invalid
+from services.storage.adapters.media import (
+    THUMBNAIL_SIDE_PX,
+    MediaFacts,
+    MediaRefused,
+    digest_of,
+    type_of,
+)
 
 MAX_PIXELS: Final = 40_000_000
 MAX_FRAMES: Final = 500
@@ -60,31 +62,15 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-class PictureRefused(Invalid):
-    """Codes: unsupported_type, too_many_pixels, too_many_frames, damaged_picture."""
-
-
-@dataclass(frozen=True)
-class PictureFacts:
-    """`width` and `height` in pixels as shown, EXIF orientation applied; `size` in bytes."""
-
-    mime_type: str
-    width: int
-    height: int
-    sha256: str
-    size: int
-
-
-def examine(path: Path, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
+def examine(path: Path, *, max_pixels: int = MAX_PIXELS) -> MediaFacts:
     """The facts of a PNG, JPEG, WebP or GIF that decodes to its last frame.
 
+    `width` and `height` are those shown, EXIF orientation applied.
     `max_pixels` bounds one frame, before it is decoded, and is itself at most `MAX_PIXELS`.
 
     Raises:
-        PictureRefused: it is none of these, is damaged or cut short, or would be too large.
+        MediaRefused: unsupported_type, too_many_pixels, too_many_frames, damaged_picture.
     """
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     with _opened(path, max_pixels) as image:
         image.verify()
     with _opened(path, max_pixels) as image:
@@ -93,7 +79,7 @@ def examine(path: Path, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
         if _orientation(image) >= _FIRST_SIDEWAYS:
             width, height = height, width
         mime_type = Image.MIME["JPEG" if image.format == "MPO" else str(image.format)]
-    return PictureFacts(mime_type, width, height, sha256, path.stat().st_size)
+    return MediaFacts(mime_type, width, height, digest_of(path), path.stat().st_size)
 
 
 def fit_exactly(source: Path, target_path: Path, width: int, height: int) -> None:
@@ -103,7 +89,7 @@ def fit_exactly(source: Path, target_path: Path, width: int, height: int) -> Non
     the IPTC digital source type, which says how the picture was made. Both paths may be the same.
 
     Raises:
-        PictureRefused: as `examine` does.
+        MediaRefused: as `examine` does.
         ValueError: no picture has this size.
     """
     if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX and width * height < MAX_PIXELS):
@@ -114,13 +100,13 @@ def fit_exactly(source: Path, target_path: Path, width: int, height: int) -> Non
     remade.save(target_path, "PNG", pnginfo=marks, icc_profile=profile, **_PNG_SPEED)
 
 
-def thumbnail(source: Path, target_path: Path, long_side_px: int = 512) -> None:
+def thumbnail(source: Path, target_path: Path, long_side_px: int = THUMBNAIL_SIDE_PX) -> None:
     """Write `source` as a WebP whose longer side is at most `long_side_px`; never enlarges.
 
     Metadata as in `fit_exactly`.
 
     Raises:
-        PictureRefused: as `examine` does.
+        MediaRefused: as `examine` does.
     """
     with _opened(source, MAX_PIXELS) as image:
         scale = min(1.0, long_side_px / max(image.size))
@@ -148,22 +134,20 @@ def xmp_packet(source_type: str) -> str:
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """A picture whose type and size are allowed, not decoded yet; its damage is a refusal."""
+    name = _FORMATS.get(type_of(path) or "")
     with path.open("rb") as file:
-        kind = filetype.guess(file.read(8192))
-        file.seek(0)
-        name = _FORMATS.get(kind.mime) if kind else None
         if name is None:
-            raise PictureRefused("unsupported_type", "This is no PNG, JPEG, WebP or GIF picture.")
+            raise MediaRefused("unsupported_type", "This is no PNG, JPEG, WebP or GIF picture.")
         try:
             with Image.open(file, formats=[name]) as image:
                 _check_pixels(image, max_pixels)
                 yield image
-        except (PictureRefused, MemoryError):
+        except (MediaRefused, MemoryError):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise _too_many_pixels() from None
         except Exception as error:  # decoders of hostile bytes raise anything: struct, zlib, Key...
-            raise PictureRefused("damaged_picture", "This picture cannot be decoded.") from error
+            raise MediaRefused("damaged_picture", "This picture cannot be decoded.") from error
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
@@ -171,8 +155,8 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
         raise _too_many_pixels()
 
 
-def _too_many_pixels() -> PictureRefused:
-    return PictureRefused("too_many_pixels", "This picture has too many pixels.")
+def _too_many_pixels() -> MediaRefused:
+    return MediaRefused("too_many_pixels", "This picture has too many pixels.")
 
 
 def _decode_every_frame(image: Image.Image, max_pixels: int) -> None:
@@ -187,9 +171,9 @@ def _decode_every_frame(image: Image.Image, max_pixels: int) -> None:
         _check_pixels(image, max_pixels)
         pixels += image.width * image.height
         if pixels > MAX_ANIMATION_PIXELS:
-            raise PictureRefused("too_many_pixels", "This animation has too many pixels.")
+            raise MediaRefused("too_many_pixels", "This animation has too many pixels.")
         image.load()
-    raise PictureRefused("too_many_frames", "This animation has too many frames.")
+    raise MediaRefused("too_many_frames", "This animation has too many frames.")
 
 
 def _remade(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -5,8 +5,8 @@ claimant writes the same key again before it commits its own hash.
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -22,27 +22,29 @@ from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
 from services.storage.adapters.due_list import (
     FENCED_TABLE,
+    LEASE,
     DueFetch,
     DueList,
     record_end,
     record_forgotten,
 )
 from services.storage.adapters.erasing import delete_objects
-from services.storage.adapters.fetching import PictureFetcher
-from services.storage.adapters.pictures import PictureRefused
+from services.storage.adapters.fetching import BOUNDS, OutputFetcher
+from services.storage.adapters.media import MediaRefused, Wanted
 from services.storage.domain import (
     OUTPUTS,
     KeepOutput,
     OutputExpected,
     RefuseOutput,
     StoredFile,
-    picture_key,
+    output_key,
     stream_of,
     thumbnail_key,
 )
 
 FETCHES_AT_ONCE_MAX: Final = 4
 POLL_EVERY_S: Final = 1.0
+RENEW_EVERY_S: Final = LEASE.total_seconds() / 3
 TRY_AGAIN_AFTER_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """After each failed attempt that another may mend; after one more, the output is rejected."""
 CLAIMS_MAX: Final = 16
@@ -51,7 +53,7 @@ THUMBNAIL_TYPE: Final = "image/webp"
 
 _CANNOT_STORE: Final = RefuseOutput("storage_failed", "The output could not be stored.")
 _OWNER_ERASED: Final = RefuseOutput("owner_erased", "Its owner has been erased.")
-_NOT_A_PICTURE: Final = RefuseOutput("unsupported_type", "Only pictures can be stored yet.")
+_UNKNOWN_KIND: Final = RefuseOutput("unsupported_type", "Outputs of this kind cannot be stored.")
 
 _log = structlog.get_logger(__name__)
 
@@ -67,14 +69,14 @@ class OutputWorker:
         self,
         store: EventStore,
         objects: LocalObjectStore,
-        pictures: PictureFetcher,
+        outputs: OutputFetcher,
         *,
         sole_owner: bool = False,
     ) -> None:
         self._store = store
         self._due = DueList(store.database)
         self._objects = objects
-        self._pictures = pictures
+        self._outputs = outputs
         self._leases_are_void = sole_owner
         self._in_flight = 0
         self._wake = asyncio.Event()
@@ -126,15 +128,15 @@ class OutputWorker:
         if await self._due.owner_is_erased(fetch):
             await delete_objects(self._objects, fetch)
             return _OWNER_ERASED
-        if fetch.task_type != "image":
-            return _NOT_A_PICTURE
+        if fetch.task_type not in BOUNDS:
+            return _UNKNOWN_KIND
         if fetch.claims > CLAIMS_MAX:
             return _CANNOT_STORE
         try:
             return KeepOutput(await self._bring(fetch))
         except Overtaken:
             raise
-        except (Refused, PictureRefused) as error:
+        except (Refused, MediaRefused) as error:
             return RefuseOutput(error.code, str(error))
         except Unreachable as error:
             return await self._again(fetch, RefuseOutput(error.code, str(error)))
@@ -143,18 +145,26 @@ class OutputWorker:
             return await self._again(fetch, _CANNOT_STORE)
 
     async def _bring(self, fetch: DueFetch) -> StoredFile:
-        """Picture and thumbnail into the object store."""
-        async with self._pictures.fetched(
-            fetch.url, fetch.object_key, fetch.width, fetch.height
-        ) as picture:
-            facts = picture.facts
-            key = picture_key(fetch.user_id, fetch.task_id, fetch.output_index, facts.mime_type)
+        """The output and its thumbnail into the object store."""
+        wanted = Wanted(
+            kind=fetch.task_type,
+            width=fetch.width,
+            height=fetch.height,
+            duration_seconds=fetch.duration_seconds,
+            mime_type=fetch.mime_type,
+        )
+        async with (
+            self._leased(fetch),
+            self._outputs.fetched(fetch.url, fetch.object_key, wanted) as output,
+        ):
+            facts = output.facts
+            key = output_key(fetch.user_id, fetch.task_id, fetch.output_index, facts.mime_type)
             small = thumbnail_key(fetch.task_id, fetch.output_index)
             # A slow claimant must not write over the object of one that has committed its hash.
             if not await self._due.renew(fetch, self._store.clock.now()):
                 raise Overtaken
-            await self._objects.put_file(key, picture.path, facts.mime_type)
-            await self._objects.put_file(small, picture.thumbnail, THUMBNAIL_TYPE)
+            await self._objects.put_file(key, output.path, facts.mime_type)
+            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE)
         return StoredFile(
             key=key,
             mime_type=facts.mime_type,
@@ -162,9 +172,24 @@ class OutputWorker:
             sha256=facts.sha256,
             width=facts.width,
             height=facts.height,
-            duration_seconds=None,
+            duration_seconds=facts.duration_seconds,
             thumbnail_key=small,
         )
+
+    @asynccontextmanager
+    async def _leased(self, fetch: DueFetch) -> AsyncIterator[None]:
+        """However long it takes: films are fetched and decoded for minutes."""
+        keeping = asyncio.create_task(self._keep_lease(fetch))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+
+    async def _keep_lease(self, fetch: DueFetch) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            with suppress(*DATABASE_AWAY):
+                await self._due.renew(fetch, self._store.clock.now())
 
     async def _again(self, fetch: DueFetch, otherwise: RefuseOutput) -> RefuseOutput | None:
         """Put it off; `otherwise` when it was tried often enough."""

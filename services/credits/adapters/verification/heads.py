@@ -7,11 +7,13 @@ from services.credits.adapters.verification.rules import Look, Rule
 HEADS: Final = Look(
     "heads",
     """
-    SELECT position, NULL AS account_id, NULL AS task_id, NULL AS entry_id,
+    SELECT (
+            SELECT max(position) FROM credits.events WHERE stream_id = stream.stream_id
+        ) AS position, NULL AS account_id, NULL AS task_id, NULL AS entry_id,
         coalesce(head.stream_id, stream.stream_id) AS stream_id, head.version AS head_version,
         coalesce(stream.version, 0) AS version, coalesce(events, 0) AS events
     FROM (
-        SELECT stream_id, max(version) AS version, count(*) AS events, max(position) AS position
+        SELECT stream_id, max(version) AS version, count(*) AS events
         FROM credits.events GROUP BY stream_id
     ) AS stream
     FULL JOIN credits.streams AS head ON head.stream_id = stream.stream_id""",
@@ -42,7 +44,7 @@ _LOTS: Final = """
                 data->>'expires_at' AS expires_at,
                 CASE type WHEN 'GrantEntered' THEN 1 ELSE -1 END
                     * (data->>'amount_units')::bigint AS units
-            FROM credits.events
+            FROM rare_events
             WHERE type = 'GrantEntered' AND data->>'expires_at' IS NOT NULL
                 OR type = 'ExpiryEntered'
             UNION ALL

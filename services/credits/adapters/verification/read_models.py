@@ -41,61 +41,62 @@ def _alike(name: str, table: str, key: Sequence[str], columns: Sequence[str], ev
 
 _USER: Final = "data->>'account_id'"
 
-LOOKS: Final = (
-    _alike(
-        "transactions",
-        "credit_transactions",
-        ("entry_id",),
-        (
-            *("account_id", "account_version", "kind", "amount_units", "debit_account"),
-            *("credit_account", "task_id", "reason", "expires_at"),
-            *("granted_after", "used_after", "held_after", "created_at"),
-        ),
-        f"""
-        SELECT position, event_id AS entry_id, (data->>'account_id')::uuid AS account_id,
-            version AS account_version, (data->>'amount_units')::bigint AS amount_units,
-            CASE type
-                WHEN 'GrantEntered' THEN 'grant'
-                WHEN 'HoldEntered' THEN 'hold'
-                WHEN 'CommitEntered' THEN 'commit'
-                WHEN 'ReleaseEntered' THEN 'release'
-                WHEN 'RefundEntered' THEN 'refund'
-                WHEN 'AdjustmentEntered' THEN 'adjust'
-                WHEN 'ChargeEntered' THEN 'charge'
-                WHEN 'ExpiryEntered' THEN 'expire'
-            END AS kind,
-            CASE WHEN type = 'GrantEntered' THEN 'platform:grants'
-                WHEN type IN ('ReleaseEntered', 'RefundEntered') THEN 'platform:revenue'
-                WHEN type = 'AdjustmentEntered' AND data->>'taken' = 'false'
-                    THEN 'platform:grants'
-                ELSE {_USER} END AS debit_account,
-            CASE WHEN type IN ('GrantEntered', 'ReleaseEntered', 'RefundEntered') THEN {_USER}
-                WHEN type = 'AdjustmentEntered' AND data->>'taken' = 'false' THEN {_USER}
-                WHEN type IN ('AdjustmentEntered', 'ExpiryEntered') THEN 'platform:grants'
-                ELSE 'platform:revenue' END AS credit_account,
-            (data->>'task_id')::uuid AS task_id, data->>'reason' AS reason,
-            (data->>'expires_at')::timestamptz AS expires_at,
-            (data->>'granted_after')::bigint AS granted_after,
-            (data->>'used_after')::bigint AS used_after,
-            (data->>'held_after')::bigint AS held_after, recorded_at AS created_at
-        FROM credits.events WHERE stream_id LIKE 'account-%' AND type <> 'AccountOpened'""",
+TRANSACTIONS: Final = _alike(
+    "transactions",
+    "credit_transactions",
+    ("entry_id",),
+    (
+        *("account_id", "account_version", "kind", "amount_units", "debit_account"),
+        *("credit_account", "task_id", "reason", "expires_at"),
+        *("granted_after", "used_after", "held_after", "created_at"),
     ),
-    _alike(
-        "balances",
-        "credits_balances",
-        ("account_id",),
-        ("granted_units", "used_units", "held_units", "version", "updated_at"),
-        """
-        SELECT last.position, substr(head.stream_id, 9)::uuid AS account_id,
-            coalesce((last.data->>'granted_after')::bigint, 0) AS granted_units,
-            coalesce((last.data->>'used_after')::bigint, 0) AS used_units,
-            coalesce((last.data->>'held_after')::bigint, 0) AS held_units,
-            last.version, last.recorded_at AS updated_at
-        FROM credits.streams AS head
-        LEFT JOIN credits.events AS last
-            ON last.stream_id = head.stream_id AND last.version = head.version
-        WHERE head.stream_id LIKE 'account-%'""",
-    ),
+    f"""
+    SELECT position, event_id AS entry_id, (data->>'account_id')::uuid AS account_id,
+        version AS account_version, (data->>'amount_units')::bigint AS amount_units,
+        CASE type
+            WHEN 'GrantEntered' THEN 'grant'
+            WHEN 'HoldEntered' THEN 'hold'
+            WHEN 'CommitEntered' THEN 'commit'
+            WHEN 'ReleaseEntered' THEN 'release'
+            WHEN 'RefundEntered' THEN 'refund'
+            WHEN 'AdjustmentEntered' THEN 'adjust'
+            WHEN 'ChargeEntered' THEN 'charge'
+            WHEN 'ExpiryEntered' THEN 'expire'
+        END AS kind,
+        CASE WHEN type = 'GrantEntered' THEN 'platform:grants'
+            WHEN type IN ('ReleaseEntered', 'RefundEntered') THEN 'platform:revenue'
+            WHEN type = 'AdjustmentEntered' AND data->>'taken' = 'false'
+                THEN 'platform:grants'
+            ELSE {_USER} END AS debit_account,
+        CASE WHEN type IN ('GrantEntered', 'ReleaseEntered', 'RefundEntered') THEN {_USER}
+            WHEN type = 'AdjustmentEntered' AND data->>'taken' = 'false' THEN {_USER}
+            WHEN type IN ('AdjustmentEntered', 'ExpiryEntered') THEN 'platform:grants'
+            ELSE 'platform:revenue' END AS credit_account,
+        (data->>'task_id')::uuid AS task_id, data->>'reason' AS reason,
+        (data->>'expires_at')::timestamptz AS expires_at,
+        (data->>'granted_after')::bigint AS granted_after,
+        (data->>'used_after')::bigint AS used_after,
+        (data->>'held_after')::bigint AS held_after, recorded_at AS created_at
+    FROM credits.events WHERE stream_id LIKE 'account-%' AND type <> 'AccountOpened'""",
+)
+BALANCES: Final = _alike(
+    "balances",
+    "credits_balances",
+    ("account_id",),
+    ("granted_units", "used_units", "held_units", "version", "updated_at"),
+    """
+    SELECT last.position, substr(head.stream_id, 9)::uuid AS account_id,
+        coalesce((last.data->>'granted_after')::bigint, 0) AS granted_units,
+        coalesce((last.data->>'used_after')::bigint, 0) AS used_units,
+        coalesce((last.data->>'held_after')::bigint, 0) AS held_units,
+        last.version, last.recorded_at AS updated_at
+    FROM credits.streams AS head
+    LEFT JOIN credits.events AS last
+        ON last.stream_id = head.stream_id AND last.version = head.version
+    WHERE head.stream_id LIKE 'account-%'""",
+)
+# `rare_events` are what all of these scan together.
+RARE: Final = (
     _alike(
         "accounts_shown",
         "accounts",
@@ -105,7 +106,7 @@ LOOKS: Final = (
         SELECT position, (data->>'account_id')::uuid AS account_id,
             (data->>'user_id')::uuid AS user_id, data->>'plan' AS opened_with_plan,
             recorded_at AS opened_at
-        FROM credits.events WHERE type = 'AccountOpened'""",
+        FROM rare_events WHERE type = 'AccountOpened'""",
     ),
     _alike(
         "usage",
@@ -128,7 +129,7 @@ LOOKS: Final = (
         FROM credits.events
         LEFT JOIN (
             SELECT stream_id, sum((data->>'amount_units')::bigint)::bigint AS units
-            FROM credits.events WHERE type = 'HoldRefunded' GROUP BY stream_id
+            FROM rare_events WHERE type = 'HoldRefunded' GROUP BY stream_id
         ) AS refunded USING (stream_id)
         WHERE type = 'HoldCommitted'""",
     ),
@@ -142,7 +143,7 @@ LOOKS: Final = (
             (data->>'account_id')::uuid AS account_id, (data->>'index')::integer AS output_index,
             (data->>'amount_units')::bigint AS amount_units, data->>'reason' AS reason,
             recorded_at AS created_at
-        FROM credits.events WHERE type = 'LossEntered'""",
+        FROM rare_events WHERE type = 'LossEntered'""",
     ),
     _alike(
         "plans",
@@ -155,7 +156,7 @@ LOOKS: Final = (
             (data->'terms'->>'roll_over')::boolean AS roll_over,
             (data->'terms'->>'offered')::boolean AS offered,
             (data->>'at')::timestamptz AS defined_at, (data->>'by')::uuid AS defined_by
-        FROM credits.events WHERE type = 'PlanDefined'""",
+        FROM rare_events WHERE type = 'PlanDefined'""",
     ),
     _alike(
         "subscriptions",
@@ -166,6 +167,6 @@ LOOKS: Final = (
         SELECT DISTINCT ON (stream_id) position, (data->>'account_id')::uuid AS account_id,
             data->>'plan_id' AS plan_id, (data->>'since')::timestamptz AS since,
             (data->>'ends_at')::timestamptz AS period_ends_at
-        FROM credits.events WHERE type = 'PeriodBegun' ORDER BY stream_id, version DESC""",
+        FROM rare_events WHERE type = 'PeriodBegun' ORDER BY stream_id, version DESC""",
     ),
 )

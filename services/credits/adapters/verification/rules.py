@@ -59,6 +59,26 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedScan:
+    """Looks whose SELECTs read `name` as a table: `events` is scanned once for all of them. They
+    are one statement, so what can't be read for one of them ends them all."""
+
+    name: str
+    events: str
+    looks: Sequence[Look]
+    arguments: Sequence[Any] = ()
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        return [rule for look in self.looks for rule in look.rules]
+
+    @property
+    def query(self) -> str:
+        parts = " UNION ALL ".join(f"({look.query})" for look in self.looks)
+        return f"WITH {self.name} AS MATERIALIZED ({self.events}) {parts}"
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """A broken rule, and where: `position` is the event's, `entry_id` its id."""
 
@@ -78,7 +98,7 @@ class Fault:
         return ": ".join(part for part in (self.rule, ", ".join(where), self.found) if part)
 
 
-def faults_of(look: Look, rows: Sequence[asyncpg.Record]) -> list[Fault]:
+def faults_of(look: Look | SharedScan, rows: Sequence[asyncpg.Record]) -> list[Fault]:
     says = {rule.name: rule.says for rule in look.rules}
     return [
         Fault(

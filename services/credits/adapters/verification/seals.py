@@ -36,8 +36,11 @@ SEALED: Final = Look(
         seal_no, first_position, last_position, seal.events, seal.digest,
         there.events AS events_there, there.digest AS digest_there
     FROM credits.seals AS seal, LATERAL (
-        SELECT count(*) AS events, {DIGEST} AS digest FROM credits.events
-        WHERE position BETWEEN seal.first_position AND seal.last_position
+        SELECT count(*) AS events, {DIGEST} AS digest
+        FROM (
+            SELECT * FROM credits.events
+            WHERE position BETWEEN seal.first_position AND seal.last_position ORDER BY position
+        ) AS event
     ) AS there""",
     (
         Rule(

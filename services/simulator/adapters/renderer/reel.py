@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,6 +21,8 @@ from services.simulator.adapters.renderer.voice import RATE
 
 SOUND_RATE: Final = 44_100
 MP3_BITS_PER_S: Final = 128_000
+OPTIONS: Final = {"mp3": {"compression_level": "7"}, "wav": {}}
+"""LAME's search for the best bits, cut short: a third less time for the same rate."""
 AAC_BITS_PER_S: Final = 96_000
 EXACT: Final = {"fflags": "+bitexact"}
 """No encoder's version and no date in a file: the same commission is the same bytes."""
@@ -36,7 +40,7 @@ def sound_file(sound: Array, kind: str, source: str) -> bytes:
     codec = "libmp3lame" if kind == "mp3" else "pcm_s16le"
     options = {**EXACT, "id3v2_version": "0"} if kind == "mp3" else EXACT
     with av.open(out, "w", format=kind, options=options) as container:
-        stream: Any = container.add_stream(codec, rate=SOUND_RATE)
+        stream: Any = container.add_stream(codec, rate=SOUND_RATE, options=OPTIONS[kind])
         stream.layout = "mono"
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         if kind == "mp3":
@@ -53,11 +57,14 @@ def sound_file(sound: Array, kind: str, source: str) -> bytes:
 def _frames(sound: Array, stream: Any) -> Iterator[av.AudioFrame]:
     """The sound at the stream's rate and in its format, in frames of the codec's size."""
     context = stream.codec_context
-    whole = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None, :], "fltp", "mono")
-    whole.sample_rate = RATE
-    whole.pts = 0
     resampler = AudioResampler(context.format, "mono", SOUND_RATE, context.frame_size or 4096)
-    yield from resampler.resample(whole)
+    for begin in range(0, sound.size, RATE):  # a second at a time: a speech may take minutes
+        second = np.ascontiguousarray(sound[None, begin : begin + RATE], np.float32)
+        given = av.AudioFrame.from_ndarray(second, "fltp", "mono")
+        given.sample_rate = RATE
+        given.pts = begin
+        given.time_base = Fraction(1, RATE)
+        yield from resampler.resample(given)
     yield from resampler.resample(None)
 
 
@@ -110,11 +117,15 @@ class Reel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if error is None:
-            self._container.mux(self._video.encode(None))
-            self._add_sound(float("inf"))
-            if self._voice is not None:
-                self._container.mux(self._voice.encode(None))
+        if error is not None:
+            with suppress(av.error.FFmpegError):  # a half-made film has no end to write
+                self._container.close()
+            self._scratch.unlink(missing_ok=True)
+            return
+        self._container.mux(self._video.encode(None))
+        self._add_sound(float("inf"))
+        if self._voice is not None:
+            self._container.mux(self._voice.encode(None))
         self._container.close()
 
     def content(self) -> bytes:

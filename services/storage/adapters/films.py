@@ -1,0 +1,147 @@
+"""Watches MP4 films, with their sound, and keeps a frame; knows no keys and no owners."""
+
+from pathlib import Path
+from typing import Final
+
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from services.storage.adapters.decoding import OFF_BY_S_MAX, check_duration, frames, opened
+from services.storage.adapters.media import (
+    THUMBNAIL_SIDE_PX,
+    MediaFacts,
+    MediaRefused,
+    Wanted,
+    checked_type,
+    digest_of,
+)
+from services.storage.adapters.sounds import Loudness
+
+MIME_TYPE: Final = "video/mp4"
+PIXELS_MAX: Final = 4_096 * 2_304
+"""Of a frame: 4K, the cinema's or television's, lying or standing."""
+FRAMES_MAX: Final = 60 * 600
+
+
+class _Shown:
+    """What was seen so far of a film of `width` x `height` px."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.width, self.height = stream.codec_context.width, stream.codec_context.height
+        self._middle: VideoFrame | None = None
+        self._count = 0
+        self._first_s = self._last_s = 0.0
+        self._middle_s = float((stream.duration or 0) * (stream.time_base or 0)) / 2
+        self._usual_s = 1 / float(stream.average_rate or 1)
+
+    def see(self, frame: VideoFrame) -> None:
+        """Raises MediaRefused (too_many_frames), and ValueError for one of another size."""
+        if (frame.width, frame.height) != (self.width, self.height):
+            raise ValueError("the size changes on the way")
+        self._count += 1
+        if self._count > FRAMES_MAX:
+            raise MediaRefused("too_many_frames", "This film has too many frames.")
+        self._last_s = float(frame.time)
+        if self._middle is None:
+            self._first_s = self._last_s
+        if self._middle is None or self._last_s - self._first_s <= self._middle_s:
+            self._middle = frame
+
+    def middle_frame(self) -> VideoFrame:
+        """Raises ValueError when none was seen."""
+        if self._middle is None:
+            raise ValueError("there is no frame")
+        return self._middle
+
+    @property
+    def frame_s(self) -> float:
+        """How long a frame is shown, on average."""
+        if self._count <= 1:
+            return self._usual_s
+        return (self._last_s - self._first_s) / (self._count - 1)
+
+    @property
+    def seconds(self) -> float:
+        return self._last_s - self._first_s + self.frame_s
+
+
+def examine(path: Path, poster: Path, wanted: Wanted) -> MediaFacts:
+    """The facts of an MP4 that decodes to its end, film and sound; `poster` is written.
+
+    An avatar is a film that must be heard.
+
+    Raises:
+        MediaRefused: unsupported_type, too_many_pixels, too_many_frames, damaged_film, too_long,
+            wrong_size, wrong_duration, silent.
+    """
+    checked_type(path, (MIME_TYPE,), wanted)
+    heard = Loudness()
+    with opened(path, "mp4", "damaged_film") as container:
+        film, sounds = _streams(container)
+        shown = _Shown(film)
+        _check_size(shown.width, shown.height, wanted)
+        for frame in frames(container, [film, *sounds]):
+            if isinstance(frame, AudioFrame):
+                heard.hear(frame)
+            else:
+                shown.see(frame)
+        middle = shown.middle_frame()
+        if not _ends_where_it_says(path):
+            raise ValueError("a box is cut short")
+    if wanted.kind == "avatar" and heard.is_silent:
+        raise MediaRefused("silent", "Nobody is heard speaking.")
+    check_duration(shown.seconds, wanted, max(OFF_BY_S_MAX, shown.frame_s))
+    _write_poster(middle, poster)
+    return MediaFacts(
+        mime_type=MIME_TYPE,
+        width=shown.width,
+        height=shown.height,
+        sha256=digest_of(path),
+        size=path.stat().st_size,
+        duration_seconds=round(shown.seconds, 3),
+    )
+
+
+def _streams(container: InputContainer) -> tuple[VideoStream, tuple[AudioStream, ...]]:
+    films, sounds = container.streams.video, container.streams.audio
+    if len(films) != 1 or films[0].codec_context.codec.canonical_name != "h264":
+        raise MediaRefused("unsupported_type", "This is not one H.264 film.")
+    if len(sounds) > 1 or any(s.codec_context.codec.canonical_name != "aac" for s in sounds):
+        raise MediaRefused("unsupported_type", "The film's sound is not one of AAC.")
+    return films[0], tuple(sounds)
+
+
+def _check_size(width: int, height: int, wanted: Wanted) -> None:
+    if width * height > PIXELS_MAX:
+        raise MediaRefused("too_many_pixels", "This film has too many pixels.")
+    asked = wanted.width, wanted.height
+    if None not in asked and (width, height) != asked:
+        raise MediaRefused("wrong_size", f"This film is {width}x{height}, not as was asked for.")
+
+
+def _ends_where_it_says(path: Path) -> bool:
+    """Whether the boxes of an MP4 fill the file exactly (ISO 14496-12, 4.2)."""
+    size = path.stat().st_size
+    at = 0
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4])
+            if length == 0:  # to the end of the file
+                return True
+            at += int.from_bytes(head[8:]) if length == 1 else length
+            if length < 8 and length != 1:  # noqa: PLR2004 - the length and the name
+                return False
+    return at == size
+
+
+def _write_poster(frame: VideoFrame, target: Path) -> None:
+    scale = min(1.0, THUMBNAIL_SIDE_PX / max(frame.width, frame.height))
+    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+    small = frame.reformat(width, height, format="rgb24", interpolation="AREA")
+    Image.fromarray(small.to_ndarray()).save(target, "WEBP", quality=80, method=0)

@@ -1,0 +1,72 @@
+"""What is said of every medium: what was asked for, what came, why it is refused; decodes nothing.
+
+Refusals of all media: unsupported_type, wrong_size, wrong_duration, silent, too_many_pixels,
+too_many_frames, too_long, too_complex, damaged_picture, damaged_film, damaged_sound.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import filetype  # type: ignore[import-untyped]  # it publishes no types
+
+from kernel.errors import Invalid
+
+THUMBNAIL_SIDE_PX: Final = 512
+_HEAD_BYTES: Final = 8192
+_OTHER_NAMES: Final = {"audio/x-wav": "audio/wav"}
+
+
+class MediaRefused(Invalid):
+    """This file is not kept; the codes are those that the module names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for; None where nothing was. `kind` is the type of the task."""
+
+    kind: str
+    width: int | None = None
+    height: int | None = None
+    duration_seconds: float | None = None
+    mime_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """`width` and `height` in pixels as shown; `size` in bytes; `sha256` in hex, of the file."""
+
+    mime_type: str
+    width: int | None
+    height: int | None
+    sha256: str
+    size: int
+    duration_seconds: float | None = None
+
+
+def type_of(path: Path) -> str | None:
+    """The MIME type by the file's first bytes, whatever its name; None for one not known."""
+    with path.open("rb") as file:
+        kind = filetype.guess(file.read(_HEAD_BYTES))
+    return _OTHER_NAMES.get(kind.mime, str(kind.mime)) if kind else None
+
+
+def checked_type(path: Path, allowed: Collection[str], wanted: Wanted) -> str:
+    """The type, which is one of those allowed, and the one asked for.
+
+    Raises:
+        MediaRefused: unsupported_type.
+    """
+    mime_type = type_of(path)
+    if mime_type is None or mime_type not in allowed:
+        raise MediaRefused("unsupported_type", f"This is none of {', '.join(allowed)}.")
+    if wanted.mime_type not in {None, mime_type}:
+        raise MediaRefused("unsupported_type", f"This is {mime_type}, not what was asked for.")
+    return mime_type
+
+
+def digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
