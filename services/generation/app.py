@@ -1,6 +1,6 @@
 """Composition root of generation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from starlette.types import ASGIApp
@@ -14,6 +14,7 @@ from kernel.http.peer import Peer
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
 from kernel.objects import LocalObjectStore
+from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
@@ -24,10 +25,15 @@ from services.generation.adapters.calling_off import CallingOff
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
+from services.generation.adapters.elevenlabs import ElevenLabsProvider
 from services.generation.adapters.feeds import Followers
 from services.generation.adapters.google import GoogleProvider
+from services.generation.adapters.heygen import HeyGenProvider, HeyGenV2Provider
+from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.leaving import Leaving
+from services.generation.adapters.leonardo import LeonardoProvider
+from services.generation.adapters.listings import Listings
 from services.generation.adapters.moderation_file import read_prompt_rules
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.progress import TaskProgress
@@ -35,7 +41,15 @@ from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Feed, Histories, Screening, Tasks, internal_routes, routes
+from services.generation.api import (
+    Feed,
+    Histories,
+    Screening,
+    Tasks,
+    internal_routes,
+    listing_routes,
+    routes,
+)
 from services.generation.domain.moderation import PromptRules
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
@@ -46,6 +60,15 @@ from services.generation.settings import GenerationSettings
 SCHEMA = "generation"
 AGGREGATES = (TASK,)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
+ADAPTERS: Mapping[str, Callable[[str, str], Provider]] = {
+    "kie": KieProvider,
+    "google": GoogleProvider,
+    "heygen": HeyGenProvider,
+    "leonardo": LeonardoProvider,
+    "elevenlabs": ElevenLabsProvider,
+}
+"""By the name in the catalogue, which is also the simulator's."""
+OLD_HEYGEN = ("heygen", "v2")
 SANDBOX_KEY = "sandbox"
 NO_KEY = ""
 CREATIONS_AT_ONCE_MAX = 24
@@ -78,19 +101,14 @@ def vendors_of(
     """Each provider that has a key; without one, the simulator at `sandbox_url` plays it."""
     providers: dict[str, Provider] = {}
     keyless: dict[str, Provider] = {}
-    kie, google = settings.kie_ai_api_key, settings.google_api_key
-    if kie is not None:
-        providers["kie"] = KieProvider(settings.kie_ai_base_url, kie.get_secret_value())
-    elif sandbox_url is not None:
-        providers["kie"] = KieProvider(f"{sandbox_url}/kie", SANDBOX_KEY)
-    else:
-        keyless["kie"] = KieProvider(settings.kie_ai_base_url, NO_KEY)
-    if google is not None:
-        providers["google"] = GoogleProvider(settings.google_base_url, google.get_secret_value())
-    elif sandbox_url is not None:
-        providers["google"] = GoogleProvider(f"{sandbox_url}/google", SANDBOX_KEY)
-    else:
-        keyless["google"] = GoogleProvider(settings.google_base_url, NO_KEY)
+    for name, (base_url, api_key) in settings.vendors.items():
+        adapter = HeyGenV2Provider if (name, settings.heygen_api) == OLD_HEYGEN else ADAPTERS[name]
+        if api_key is not None:
+            providers[name] = adapter(base_url, api_key.get_secret_value())
+        elif sandbox_url is not None:
+            providers[name] = adapter(f"{sandbox_url}/{name}", SANDBOX_KEY)
+        else:
+            keyless[name] = adapter(base_url, NO_KEY)
     return Vendors(providers, own_keys, keyless)
 
 
@@ -112,6 +130,8 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     catalogue = read_catalogue()
     personal = Personal(SCHEMA, platform.encryption)
     due = DueList(database, timedelta(seconds=settings.unknown_for_s))
+    objects = LocalObjectStore(settings.objects_root)
+    outbound = Outbound()
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     progress = TaskProgress(due, platform.bus, clock)
@@ -120,7 +140,8 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         due,
         personal,
         vendors,
-        LocalObjectStore(settings.objects_root),
+        objects,
+        input_images=InputImages(objects, outbound),
         first_look_s=settings.first_look_s,
         sole_owner=platform.sole_owner,
         progressed=progress.grown,
@@ -144,6 +165,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     )
     followers = Followers(store, platform.bus, waiters)
     feed = Feed(tasks, Histories(store, personal), followers)
+    listings = Listings(vendors, clock)
     inbox = Inbox("generation", store, subscriptions())
     leaving = Leaving(store)
     shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
@@ -152,7 +174,12 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         name="generation",
         app=create_app(
             "generation",
-            [routes(tasks, feed), internal_routes(database), dead_letter_routes(inbox)],
+            [
+                routes(tasks, feed),
+                listing_routes(listings),
+                internal_routes(database),
+                dead_letter_routes(inbox),
+            ],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),
@@ -171,5 +198,5 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             shut_outs.run,
             erasures.run,
         ),
-        resources=(vendors,),
+        resources=(listings, vendors, outbound),
     )

@@ -3,6 +3,7 @@ told to."""
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,12 +27,14 @@ from kernel.http import Identity
 from kernel.http.identity import HEADER
 from kernel.inbox import Inbox
 from kernel.objects import LocalObjectStore
+from kernel.outbound import Outbound
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock, envelope_of
 from kernel.unit import Unit
 from services.generation.adapters.due_list import DueList, record_deadline
+from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import (
     Accepted,
@@ -99,8 +102,12 @@ class ScriptedProvider:
         self.keys.append(self.key)
         return self.looks.popleft() if self.looks else Running(10)
 
-    async def cancel(self, provider_job_id: str) -> None:
+    async def cancel(self, provider_job_id: str) -> bool:
         self.called_off.append((provider_job_id, self.key))
+        return False
+
+    async def find(self, job: Job) -> Submission | None:
+        return None
 
     async def aclose(self) -> None:
         pass
@@ -283,6 +290,7 @@ class Bench:
         *,
         deadline_s: int = 300,
         seed: int | None = None,
+        input_image: str | None = None,
         traceparent: str | None = None,
         key_id: UUID | None = None,
         own_key: bool = False,
@@ -312,7 +320,8 @@ class Bench:
             own_key=own_key,
             vendor_model="nano-banana-pro",
         )
-        words = {"prompt": PROMPT, "options": {"seed": seed}, "metadata": {}}
+        options = {"seed": seed, "input_image": input_image}
+        words = {"prompt": PROMPT, "options": options, "metadata": {}}
 
         async def work(unit: Unit) -> None:
             await unit.decide(SAGA, TASK.stream_id(task_id), command)
@@ -380,6 +389,9 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
         Personal("generation", platform.encryption),
         vendors,
         objects,
+        input_images=InputImages(
+            objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        ),
         first_look_s=0.5,
         sole_owner=True,
     )

@@ -10,6 +10,8 @@ import pytest
 from services.generation.adapters import google
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.providers import Fault, Job, Made, Refused
+from tests.generation.played_vendors import PICTURE as PICTURE_SENT
+from tests.generation.played_vendors import Scripted
 from tests.generation.scripted_vendor import Vendor, listening
 
 KEY = "vendor-key"
@@ -183,3 +185,16 @@ async def test_no_fault_tells_the_key(vendor: Vendor, provider: GoogleProvider) 
 
 async def test_there_is_no_job_to_look_at(provider: GoogleProvider) -> None:
     assert fault_of(await provider.look("")) == Fault.LOST
+
+
+async def test_sends_a_picture_beside_the_words() -> None:
+    vendor = Scripted()
+    vendor.say(candidate(inline()))
+    job = Job(JOB.model, "A harbour", 512, 512, {}, input_image=PICTURE_SENT)
+    assert await vendor.provider("google").submit(job) == Made(PICTURE)
+    [content] = json.loads(vendor.heard[0].content)["contents"]
+    data = base64.b64encode(PICTURE_SENT.content).decode()
+    assert content["parts"] == [
+        {"text": "A harbour"},
+        {"inlineData": {"mimeType": "image/png", "data": data}},
+    ]

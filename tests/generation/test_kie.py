@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.generation.adapters import kie
+from services.generation.adapters.asking import MESSAGE_LENGTH_MAX
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.providers import (
     Accepted,
@@ -17,6 +18,7 @@ from services.generation.adapters.providers import (
     Running,
     Succeeded,
 )
+from tests.generation.played_vendors import PICTURE, Scripted
 from tests.generation.scripted_vendor import Vendor, listening
 
 KEY = "vendor-key"
@@ -273,7 +275,7 @@ async def test_keeps_a_vendors_words_short_and_such_that_they_can_be_kept(
     answer = await provider.look("job-1")
     assert isinstance(answer, Refused)
     assert answer.message.startswith("brokenxxx")
-    assert len(answer.message) <= kie.MESSAGE_LENGTH_MAX
+    assert len(answer.message) <= MESSAGE_LENGTH_MAX
 
 
 async def test_a_job_that_the_vendor_does_not_know_is_lost(
@@ -288,3 +290,60 @@ async def test_a_connection_that_is_lost_during_a_look_is_a_reason_to_look_again
 ) -> None:
     vendor.hang_up()
     assert fault_of(await provider.look("job-1")) == Fault.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("job", "given"),
+    [
+        (
+            Job("wan/2-6-text-to-video", "A bay", 1_920, 1_080, {"seed": 7}, "video", 15.0),
+            {"prompt": "A bay", "aspect_ratio": "16:9", "resolution": "1080p", "duration": "15"},
+        ),
+        (
+            Job(
+                "elevenlabs/text-to-speech-multilingual-v2",
+                *("Hello!", None, None),
+                {"voice_id": "v", "speed": 0.9, "language": "de", "format": "mp3"},
+                "audio",
+            ),
+            {"text": "Hello!", "voice": "v", "speed": 0.9, "language_code": "de"},
+        ),
+    ],
+)
+async def test_tells_each_kind_of_model_what_it_takes(job: Job, given: dict[str, Any]) -> None:
+    vendor = Scripted()
+    vendor.say({"code": 200, "data": {"taskId": "job-1"}})
+    assert await vendor.provider("kie").submit(job) == Accepted("job-1")
+    seed = {"seed": 7} if "seed" in job.options else {}
+    assert json.loads(vendor.heard[0].content)["input"] == {**given, **seed}
+
+
+async def test_uploads_a_picture_first_and_tells_its_address() -> None:
+    vendor = Scripted()
+    vendor.say({"success": True, "code": 200, "data": {"downloadUrl": "https://cdn.test/i.png"}})
+    vendor.say({"code": 200, "data": {"taskId": "job-1"}})
+    film = Job("wan/2-6-image-to-video", "A bay", 720, 1_280, {}, "video", 5.0, input_image=PICTURE)
+    assert await vendor.provider("kie").submit(film) == Accepted("job-1")
+    upload, order = vendor.heard
+    assert str(upload.url) == "https://vendor.test/api/file-stream-upload"
+    assert b'name="uploadPath"' in upload.content
+    assert PICTURE.content in upload.content
+    assert json.loads(order.content)["input"]["image_urls"] == ["https://cdn.test/i.png"]
+
+
+async def test_kie_itself_takes_files_at_another_host() -> None:
+    vendor = Scripted()
+    vendor.say({"code": 401, "msg": "no"})
+    client = vendor.provider("kie")._client
+    job = Job("nano-banana-pro", "A bay", 512, 512, {}, input_image=PICTURE)
+    for base_url in ("https://api.kie.ai", "https://kie.ai/api/v1"):
+        answer = await KieProvider(base_url, KEY, client=client).submit(job)
+        assert fault_of(answer) == Fault.AUTH
+    assert {request.url.host for request in vendor.heard} == {"kieai.redpandaai.co"}
+
+
+async def test_an_upload_whose_answer_was_lost_has_ordered_nothing() -> None:
+    vendor = Scripted()
+    vendor.say({"code": 500, "msg": "no"})
+    job = Job("nano-banana-pro", "A bay", 512, 512, {}, input_image=PICTURE)
+    assert fault_of(await vendor.provider("kie").submit(job)) == Fault.UNAVAILABLE

@@ -13,7 +13,7 @@ from services.generation.adapters.listings import AGAIN_AFTER, FRESH_FOR, Listin
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.providers import Avatar, Fault, Refused, Voice
 from services.generation.adapters.vendors import Vendors
-from tests.generation.scripted_vendor import ScriptedProvider
+from tests.generation.conftest import ScriptedProvider
 
 SILENT = Refused(Fault.UNAVAILABLE, "silent")
 MOMENT = timedelta(seconds=1)
@@ -53,7 +53,7 @@ class Known:
         return [voice.name for voice in await self.listings.voices("heygen")]
 
     async def settled(self) -> None:
-        asking = self.listings._voices["heygen"].asking  # noqa: SLF001 - nothing else shows it
+        asking = self.listings._voices["heygen"].asking
         if asking is not None:
             await asking
 

@@ -124,6 +124,12 @@ class Vendor:
             case _:
                 return Succeeded(("https://cdn.test/a.png",))
 
+    async def cancel(self, provider_job_id: str) -> bool:
+        return False
+
+    async def find(self, job: Job) -> Submission | None:
+        return None
+
     async def aclose(self) -> None:
         pass
 

@@ -1,17 +1,30 @@
 """kie.ai's job protocol (docs.kie.ai): createTask, then recordInfo until it has ended.
 
-HTTP 200 is not success there: the body's `code` is. `resultJson` is JSON inside a JSON string.
+HTTP 200 is not success there: the body's `code` is. `resultJson` is JSON inside a JSON string. What
+a model is told stands in tables. It has no cancel, and no way to find a job whose id was lost.
 """
 
-import asyncio
 import json
-from typing import Any, TypeGuard
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-import httpx
-
+from services.generation.adapters.asking import (
+    JOB_ID_LENGTH_MAX,
+    UNREADABLE,
+    UPLOAD_TIMEOUT_S,
+    Answer,
+    VendorApi,
+    dig,
+    is_moderation,
+    kept,
+    link,
+    shown,
+    without_effect,
+)
 from services.generation.adapters.providers import (
     Accepted,
     Fault,
+    InputImage,
     Job,
     Look,
     Refused,
@@ -21,19 +34,17 @@ from services.generation.adapters.providers import (
 )
 from services.generation.domain.pictures import nearest_ratio
 
-TIMEOUT = httpx.Timeout(connect=5.0, read=20.0, write=10.0, pool=5.0)
-LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
-ANSWER_TIMEOUT_S = 30.0
-"""For a whole answer: httpx bounds only the wait for each piece of it."""
-RATE_WINDOW_S = 10.0
-ANSWER_BYTES_MAX = 1_000_000
-MESSAGE_LENGTH_MAX = 300
-JOB_ID_LENGTH_MAX = 200
-URL_LENGTH_MAX = 4_096
-OK = 200
-DONE = 100
+SEEDS_HOST: Final = "https://kie.ai"
+HOST: Final = "https://api.kie.ai"
+UPLOAD_HOST: Final = "https://kieai.redpandaai.co"
+"""Where kie.ai itself takes files; wherever else we are told to ask, files go to the same place."""
+UPLOAD_PATH: Final = "smartspec"
+RATE_WINDOW_S: Final = 10.0
+"""What exceeds its limit is dropped, and nothing is taken until the window is over."""
+OK: Final = 200
+DONE: Final = 100
 
-_FAULT_BY_CODE = {
+_FAULT_BY_CODE: Final = {
     400: Fault.INVALID,
     401: Fault.AUTH,
     402: Fault.CREDITS,
@@ -46,69 +57,99 @@ _FAULT_BY_CODE = {
     501: Fault.FAILED,
     505: Fault.UNAVAILABLE,
 }
-_SIZE_CLASSES = ((1_024, "1K"), (2_048, "2K"))
-_UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
-"""What reading a stranger's JSON can raise: it may be nested without end, or say Infinity."""
-_MODERATION_WORDS = ("moderat", "nsfw", "sensitive", "polic", "prohibited", "safety")
+_SIZE_CLASSES: Final = ((1_024, "1K"), (2_048, "2K"))
 
 
-class KieProvider:
+def _size(job: Job) -> tuple[int, int]:
+    assert job.width is not None, "a picture or film has a size"
+    assert job.height is not None, "a picture or film has a size"
+    return job.width, job.height
+
+
+def _prompt(job: Job) -> str:
+    return job.prompt
+
+
+def _ratio(job: Job) -> str:
+    return nearest_ratio(*_size(job))
+
+
+def _size_class(job: Job) -> str:
+    long_side = max(_size(job))
+    return next((name for limit, name in _SIZE_CLASSES if long_side <= limit), "4K")
+
+
+def _film_class(job: Job) -> str:
+    return f"{min(_size(job))}p"
+
+
+def _duration(job: Job) -> str:
+    assert job.duration_s is not None, "a film has a length"
+    return f"{job.duration_s:g}"
+
+
+def _option(name: str) -> Callable[[Job], Any]:
+    return lambda job: job.options.get(name)
+
+
+_DRAWN: Final[Mapping[str, Callable[[Job], Any]]] = {
+    "prompt": _prompt,
+    "aspect_ratio": _ratio,
+    "seed": _option("seed"),
+    "negative_prompt": _option("negative_prompt"),
+}
+FIELDS: Final[Mapping[str, Mapping[str, Callable[[Job], Any]]]] = {
+    "image": {**_DRAWN, "resolution": _size_class},
+    "video": {**_DRAWN, "resolution": _film_class, "duration": _duration},
+    "audio": {
+        "text": _prompt,
+        "voice": _option("voice_id"),
+        "speed": _option("speed"),
+        "language_code": _option("language"),
+    },
+}
+"""The input by type of task; a field that says nothing is left out."""
+ALWAYS: Final[Mapping[str, Mapping[str, Any]]] = {"nano-banana-pro": {"output_format": "png"}}
+"""What a model is told whatever the job."""
+PICTURES_IN: Final[Mapping[str, str]] = {"image": "image_input", "video": "image_urls"}
+"""The field that takes the addresses of pictures, by type of task."""
+
+
+class KieProvider(VendorApi):
     """kie.ai under one key. `base_url` is the host, with or without the seed's `/api/v1`."""
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str,
-        *,
-        answer_timeout_s: float = ANSWER_TIMEOUT_S,
-        client: httpx.AsyncClient | None = None,
-    ) -> None:
-        self._base_url = base_url
-        self._answer_timeout_s = answer_timeout_s
-        self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._client = client or httpx.AsyncClient(
-            base_url=base_url.rstrip("/").removesuffix("/api/v1"),
-            headers={"User-Agent": "SmartSpec"},
-            timeout=TIMEOUT,
-            limits=LIMITS,
-            trust_env=False,
-        )
+    @staticmethod
+    def headers_with(api_key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {api_key}"}
 
-    def under(self, api_key: str) -> "KieProvider":
-        return KieProvider(
-            self._base_url,
-            api_key,
-            answer_timeout_s=self._answer_timeout_s,
-            client=self._client,
-        )
+    @staticmethod
+    def host_of(base_url: str) -> str:
+        host = base_url.removesuffix("/api/v1")
+        return HOST if host == SEEDS_HOST else host
 
     async def submit(self, job: Job) -> Submission:
-        body = {"model": job.model, "input": _input(job)}
-        try:
-            status, text = await self._ask("POST", "/api/v1/jobs/createTask", json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            return Refused(Fault.UNAVAILABLE, "The provider could not be reached.")
-        except (httpx.HTTPError, TimeoutError):
-            return Refused(Fault.UNKNOWN, "The provider's answer was lost.")
-        data = _data(status, text)
+        given = _input(job)
+        if job.input_image is not None:
+            url = await self._upload(job.input_image)
+            if isinstance(url, Refused):
+                return without_effect(url)
+            given[PICTURES_IN[job.task_type]] = [url]
+        data = _data(
+            await self.ask(
+                "POST", "/api/v1/jobs/createTask", json={"model": job.model, "input": given}
+            )
+        )
         if isinstance(data, Refused):
             return data
-        job_id = data.get("taskId")
-        if not _is_plain(job_id, JOB_ID_LENGTH_MAX):
-            return Refused(Fault.UNKNOWN, "The provider's answer could not be read.")
-        return Accepted(job_id)
+        job_id = kept(data.get("taskId"), JOB_ID_LENGTH_MAX)
+        return UNREADABLE if job_id is None else Accepted(job_id)
 
     async def look(self, provider_job_id: str) -> Look:
-        try:
-            status, text = await self._ask(
-                "GET", "/api/v1/jobs/recordInfo", params={"taskId": provider_job_id}
-            )
-        except (httpx.HTTPError, TimeoutError):
-            return Refused(Fault.UNAVAILABLE, "The provider could not be reached.")
-        data = _data(status, text)
+        data = _data(
+            await self.ask("GET", "/api/v1/jobs/recordInfo", params={"taskId": provider_job_id})
+        )
         if isinstance(data, Refused):
-            # A look has no effect, so an unreadable answer is only a reason to look again.
-            return _readable(data) if data.fault == Fault.UNKNOWN else data
+            return without_effect(data)
         match data.get("state"):
             case "success":
                 return _result(data)
@@ -117,98 +158,80 @@ class KieProvider:
             case _:
                 return Running(_progress(data))
 
-    async def aclose(self) -> None:
-        await self._client.aclose()
-
-    async def _ask(self, method: str, path: str, **sent: Any) -> tuple[int, bytes]:
-        """Status and body; a body beyond `ANSWER_BYTES_MAX` is cut off, and so unreadable."""
-        body = bytearray()
-        async with (
-            asyncio.timeout(self._answer_timeout_s),
-            self._client.stream(method, path, headers=self._headers, **sent) as answer,
-        ):
-            async for piece in answer.aiter_bytes():
-                body += piece
-                if len(body) > ANSWER_BYTES_MAX:
-                    return answer.status_code, b""
-            return answer.status_code, bytes(body)
+    async def _upload(self, image: InputImage) -> str | Refused:
+        """Its address at the vendor, who keeps it for days."""
+        host = UPLOAD_HOST if self._base_url == HOST else self._base_url
+        kind = image.mime_type.rpartition("/")[2]
+        data = _data(
+            await self.ask(
+                "POST",
+                f"{host}/api/file-stream-upload",
+                data={"uploadPath": UPLOAD_PATH},
+                files={"file": (f"input.{kind}", image.content, image.mime_type)},
+                timeout_s=UPLOAD_TIMEOUT_S,
+            )
+        )
+        if isinstance(data, Refused):
+            return data
+        return link(data.get("downloadUrl")) or link(data.get("fileUrl")) or UNREADABLE
 
 
 def _input(job: Job) -> dict[str, Any]:
-    assert job.width is not None, "a picture has a size"
-    assert job.height is not None, "a picture has a size"
-    long_side = max(job.width, job.height)
-    size = next((name for limit, name in _SIZE_CLASSES if long_side <= limit), "4K")
-    fields: dict[str, Any] = {
-        "prompt": job.prompt,
-        "aspect_ratio": nearest_ratio(job.width, job.height),
-        "resolution": size,
-    }
-    if job.model == "nano-banana-pro":
-        fields["output_format"] = "png"
-    for name in ("seed", "negative_prompt"):
-        if job.options.get(name) is not None:
-            fields[name] = job.options[name]
-    return fields
+    said = {name: field(job) for name, field in FIELDS[job.task_type].items()}
+    said.update(ALWAYS.get(job.model, {}))
+    return {name: value for name, value in said.items() if value is not None}
 
 
-def _data(status: int, text: bytes) -> dict[str, Any] | Refused:
+def _data(answer: Answer | Refused) -> dict[str, Any] | Refused:
     """The body's `data`, or what its code says is wrong."""
-    try:
-        body = json.loads(text)
-        code = int(body["code"])
-    except _UNREADABLE:
-        if status in _FAULT_BY_CODE:
-            return _refusal(status, "")
-        return Refused(Fault.UNKNOWN, "The provider's answer could not be read.")
+    if isinstance(answer, Refused):
+        return answer
+    body = answer.json()
+    code = _code(dig(body, "code"))
+    if code is None:
+        known = answer.status in _FAULT_BY_CODE
+        return _refusal(answer, answer.status, "") if known else UNREADABLE
     if code != OK:
-        return _refusal(code, str(body.get("msg") or body.get("message") or ""))
-    data = body.get("data")
+        return _refusal(answer, code, dig(body, "msg") or dig(body, "message"))
+    data = dig(body, "data")
     return data if isinstance(data, dict) else Refused(Fault.UNKNOWN, "An answer without data.")
 
 
-def _refusal(code: int, words: str) -> Refused:
-    fault = _FAULT_BY_CODE.get(code, Fault.UNKNOWN)
-    if fault == Fault.INVALID and _is_moderation(words):
-        fault = Fault.MODERATED
-    wait = RATE_WINDOW_S if fault == Fault.RATE_LIMITED else None
-    return Refused(fault, _words(words), wait)
-
-
-def _readable(refused: Refused) -> Refused:
-    return Refused(Fault.UNAVAILABLE, refused.message)
-
-
-def _result(data: dict[str, Any]) -> Look:
+def _code(value: object) -> int | None:
+    """The code as a number, which it need not be: JSON may say Infinity."""
     try:
-        urls = json.loads(data["resultJson"])["resultUrls"]
-    except _UNREADABLE:
-        urls = None
-    if not isinstance(urls, list) or not all(_is_plain(url, URL_LENGTH_MAX) for url in urls):
+        return int(value)  # type: ignore[call-overload, no-any-return]  # whatever it is
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _refusal(answer: Answer, code: int, words: object) -> Refused:
+    fault = _FAULT_BY_CODE.get(code, Fault.UNKNOWN)
+    if fault == Fault.INVALID and is_moderation(words):
+        fault = Fault.MODERATED
+    refused = answer.refused(fault, words)
+    if fault != Fault.RATE_LIMITED:
+        return refused
+    return Refused(fault, refused.message, max(RATE_WINDOW_S, refused.retry_after_s or 0.0))
+
+
+def _result(data: Mapping[str, Any]) -> Look:
+    try:
+        told = dig(json.loads(data["resultJson"]), "resultUrls")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        told = None
+    urls = [link(url) for url in told] if isinstance(told, list) else [None]
+    found = tuple(url for url in urls if url is not None)
+    if len(found) < len(urls):
         return Refused(Fault.FAILED, "The provider named no result.")
-    return Succeeded(tuple(urls))
+    return Succeeded(found)
 
 
-def _failure(data: dict[str, Any]) -> Refused:
-    words = str(data.get("failMsg") or "The provider could not make it.")
-    fault = Fault.MODERATED if _is_moderation(words) else Fault.FAILED
-    return Refused(fault, _words(words))
+def _failure(data: Mapping[str, Any]) -> Refused:
+    words = data.get("failMsg") or "The provider could not make it."
+    return Refused(Fault.MODERATED if is_moderation(words) else Fault.FAILED, shown(words))
 
 
-def _is_plain(value: object, length_max: int) -> TypeGuard[str]:
-    """Whether it is text that can be kept: PostgreSQL refuses NUL, and half a surrogate pair."""
-    return isinstance(value, str) and 0 < len(value) <= length_max and value.isprintable()
-
-
-def _words(text: str) -> str:
-    """A vendor's message, short, and such that it can be kept."""
-    return "".join(mark for mark in text[:MESSAGE_LENGTH_MAX] if mark.isprintable())
-
-
-def _is_moderation(words: str) -> bool:
-    return any(word in words.lower() for word in _MODERATION_WORDS)
-
-
-def _progress(data: dict[str, Any]) -> int:
+def _progress(data: Mapping[str, Any]) -> int:
     value = data.get("progress")
     return int(value) if isinstance(value, int | float) and 0 <= value < DONE else 0

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
@@ -58,11 +58,8 @@ class Listings:
         return await self._told(self._avatars, provider, vendor.avatars)
 
     async def aclose(self) -> None:
-        asking = [
-            one.asking
-            for one in (*self._voices.values(), *self._avatars.values())
-            if one.asking is not None
-        ]
+        lists: list[_List[Any]] = [*self._voices.values(), *self._avatars.values()]
+        asking = [one.asking for one in lists if one.asking is not None]
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)

@@ -29,6 +29,7 @@ from services.generation.adapters.due_list import (
     record_met,
     record_submitted,
 )
+from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.providers import (
     KEY_FAULTS,
     OUTCOME_BY_FAULT,
@@ -41,6 +42,7 @@ from services.generation.adapters.providers import (
     Made,
     Refused,
     Running,
+    Submission,
     Succeeded,
 )
 from services.generation.adapters.vendors import Vendors
@@ -81,6 +83,7 @@ class ProviderJobs:
         vendors: Vendors,
         objects: LocalObjectStore,
         *,
+        input_images: InputImages,
         first_look_s: float,
         sole_owner: bool,
         progressed: Callable[[UUID], None] = lambda _: None,
@@ -91,6 +94,7 @@ class ProviderJobs:
         self._personal = personal
         self._vendors = vendors
         self._objects = objects
+        self._input_images = input_images
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
         self._progressed = progressed
@@ -179,8 +183,12 @@ class ProviderJobs:
         if wanted is None:
             await self._fail(job, Refused(Fault.INVALID, "the request was erased"))
             return
-        vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
-        answer = vendor if isinstance(vendor, Refused) else await vendor.submit(wanted)
+        answer: Submission
+        if isinstance(wanted, Refused):
+            answer = wanted
+        else:
+            vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
+            answer = vendor if isinstance(vendor, Refused) else await vendor.submit(wanted)
         _log.info("job_submitted", job_id=str(job.job_id), answer=type(answer).__name__)
         match answer:
             case Accepted(provider_job_id):
@@ -310,8 +318,9 @@ class ProviderJobs:
 
         await self._store.transact(work)
 
-    async def _wanted(self, job: DueJob, task: Task) -> Job | None:
-        """What to ask for, or None when the owner's texts have been erased."""
+    async def _wanted(self, job: DueJob, task: Task) -> Job | Refused | None:
+        """What to ask for, or None when the owner's texts have been erased; `Refused` when the
+        picture to begin with can't be had."""
         async with self._store.database.connection() as connection:
             texts = await self._personal.read(connection, task.user_id, [f"task-{job.task_id}"])
         text = texts.get(f"task-{job.task_id}")
@@ -321,6 +330,10 @@ class ProviderJobs:
         options = dict(request["options"])
         if job.output_index and options.get("seed") is not None:
             options["seed"] += job.output_index
+        reference = options.get("input_image")
+        image = reference and await self._input_images.read(task.user_id, reference)
+        if isinstance(image, Refused):
+            return image
         return Job(
             job.model,
             request["prompt"],
@@ -329,6 +342,7 @@ class ProviderJobs:
             options,
             task_type=task.task_type,
             duration_s=task.duration_s,
+            input_image=image,
             key=str(job.job_id),
         )
 

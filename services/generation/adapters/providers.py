@@ -1,9 +1,9 @@
 """The port to vendors: submit a job, look at it, cancel it. No adapter decides what to do next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,11 @@ class Made:
 
 
 class Fault(StrEnum):
-    """Why a vendor did not, or will not."""
+    """Why a vendor did not, or will not; `INPUT`: why none was asked."""
 
     AUTH = "auth"
     CREDITS = "credits"
+    INPUT = "input"
     INVALID = "invalid"
     MODERATED = "moderated"
     RATE_LIMITED = "rate_limited"
@@ -58,6 +59,7 @@ class Fault(StrEnum):
 
 
 OUTCOME_BY_FAULT: Mapping[Fault, tuple[str, str, str]] = {
+    Fault.INPUT: ("input_refused", "invalid_input_image", "The input image can't be used."),
     Fault.INVALID: ("input_refused", "input_refused", "The provider refused the request."),
     Fault.MODERATED: ("output_moderated", "content_moderated", "The provider withheld the result."),
     Fault.FAILED: ("provider_failed", "provider_failed", "The provider could not make it."),
@@ -104,6 +106,29 @@ Submission: TypeAlias = Accepted | Made | Refused
 Look: TypeAlias = Running | Succeeded | Refused
 
 
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who can speak. `language` and `gender` in the vendor's words, empty where it says nothing."""
+
+    voice_id: str
+    name: str
+    language: str
+    gender: str
+    preview_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Avatar:
+    """Who can be seen speaking; `default_voice_id` is the voice that suits them."""
+
+    avatar_id: str
+    name: str
+    gender: str
+    preview_image_url: str | None
+    preview_video_url: str | None
+    default_voice_id: str | None
+
+
 class Provider(Protocol):
     """One vendor, with one key. Calls never raise for what a vendor or a network does."""
 
@@ -115,4 +140,32 @@ class Provider(Protocol):
 
     async def look(self, provider_job_id: str) -> Look: ...
 
+    async def cancel(self, provider_job_id: str) -> bool:
+        """Whether the vendor has stopped the job, and will not bill it. False: it can't, or it did
+        not say so."""
+        ...
+
+    async def find(self, job: Job) -> Submission | None:
+        """After the answer to a submit of this very job (by its `key`) was lost: what came of it.
+
+        `Accepted`: it is there. `Refused` with LOST: it is not, so that submitting it again can't
+        bill it twice. Any other `Refused`: that could not be learned now, or what a submit says.
+        None: the vendor gives no way to know.
+        """
+        ...
+
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Voices(Protocol):
+    """A vendor that lists who can speak."""
+
+    async def voices(self) -> Sequence[Voice] | Refused: ...
+
+
+@runtime_checkable
+class Avatars(Protocol):
+    """A vendor that lists who can be seen."""
+
+    async def avatars(self) -> Sequence[Avatar] | Refused: ...

@@ -35,6 +35,7 @@ from services.generation.api.bodies import (
 )
 from services.generation.api.screening import Screening
 from services.generation.domain.catalogue import Catalogue, ProviderModel
+from services.generation.domain.input_images import check_input_image
 from services.generation.domain.messages import (
     CancelTask,
     CreateTask,
@@ -91,6 +92,8 @@ class Tasks:
                 {"field": "prompt"},
             )
         order = order_of(model, request.options, text, WHOLE_PERCENT)
+        if (reference := order.options.get("input_image")) is not None:
+            check_input_image(reference, who.user_id)
         sources = [source for source in model.providers if source.takes(order.options)]
         if await self.vendors.has_own_key(who.user_id, sources[0].provider):
             part = order_of(model, request.options, text, self.own_key_price_percent)

@@ -66,6 +66,7 @@ class Leonardo:
             self.desk.route(f"{v1}/{image}", "POST", self.image_to_video, image),
             self.desk.route(one, "GET", self.show),
             self.desk.route(one, "DELETE", self.delete, "delete"),
+            self.desk.route(f"{v1}/generations/user/{{user_id}}", "GET", self.listed),
             self.desk.route(f"{v1}/me", "GET", self.me),
             self.desk.route(f"{v1}/platformModels", "GET", self.models),
             self.desk.route(f"{v1}/init-image", "POST", self.init_image),
@@ -110,11 +111,29 @@ class Leonardo:
             self.deleted.popitem(last=False)
         return JSONResponse({"delete_generations_by_pk": {"id": _shown(job.task_id)}})
 
+    async def listed(self, request: Request) -> Response:
+        """A key's generations, newest first; of another account's there are none."""
+        key = self.desk.bearer(request)
+        offset, limit = (
+            int(told) if (told := request.query_params.get(name, "")).isdecimal() else default
+            for name, default in (("offset", 0), ("limit", 10))
+        )
+        mine = request.path_params["user_id"] == _user_id(key)
+        jobs = [
+            job
+            for job in reversed(self.room.journal.jobs.values())
+            if mine and (job.vendor, job.key) == (VENDOR, key) and job.task_id not in self.deleted
+        ]
+        seen = [(job, self.room.studio.peek(job.task_id)) for job in jobs[offset : offset + limit]]
+        base = origin(request)
+        shown = [_generation(job, view, base) for job, view in seen if view is not None]
+        return JSONResponse({"generations": shown})
+
     async def me(self, request: Request) -> Response:
         key = self.desk.bearer(request)
         left = self.desk.left(key)
         details = {
-            "user": {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, key)), "username": key},
+            "user": {"id": _user_id(key), "username": key},
             "tokenRenewalDate": None,
             "apiSubscriptionTokens": left,
             "apiPaidTokens": 0,
@@ -256,6 +275,10 @@ def _generation(job: Job, view: View, base: str) -> dict[str, Any]:
 
 def _was_deleted(view: View) -> bool:
     return view.outcome is not None and view.outcome.fail_code == DELETED
+
+
+def _user_id(key: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, key))
 
 
 def _shown(task_id: str) -> str:

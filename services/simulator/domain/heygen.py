@@ -37,6 +37,7 @@ VOICES: Final[Mapping[str, tuple[str, str, str]]] = {
     "4754e1ec667544b0bd18cdf4bec7d6a7": ("Dan", "male", "male"),
     "5d8c378ba8c3434586081a52ac368738": ("Eve", "female", "child"),
     "6be73833ef9a4eb0aeee399b8fe9d62b": ("Finn", "male", "deep"),
+    "f38a635bee7a4d1f9b0a654a31d050d2": ("Brian", "male", "narrator"),
 }
 """Name, gender and the voice of `domain.voices` by voice_id; all of them speak English."""
 LOOKS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -48,6 +49,12 @@ LOOKS: Final[Mapping[str, tuple[str, str, str]]] = {
         ("Darnell", "4754e1ec667544b0bd18cdf4bec7d6a7"): ("Studio",),
     }.items()
     for look in looks
+} | {
+    "Abigail_expressive_2024112501": (
+        "Abigail, expressive",
+        "Abigail",
+        "1bd001e7e50f421d891986aad5158bc8",
+    )
 }
 """Name, avatar and default voice by look; a look's id is what an order calls `avatar_id`."""
 
