@@ -130,6 +130,18 @@ class TaskCancelled(PublicEvent):
     cancelled_at: AwareDatetime
 
 
+class TaskRemoved(PublicEvent):
+    """The user removed the task, which had ended: its outputs go, what it cost stays."""
+
+    owner: ClassVar[str] = "generation"
+    consumers: ClassVar[tuple[str, ...]] = ("storage",)
+
+    task_id: UUID
+    user_id: UUID
+    outputs: PositiveInt
+    removed_at: AwareDatetime
+
+
 class LateOutputProduced(PublicEvent):
     """A provider made output `index` after its task had ended. Nobody gets it or is charged for it:
     the platform bears its `price_units`."""

@@ -84,5 +84,11 @@ class Unavailable(Error):
     status = 503
 
 
+class VendorFailed(Error):
+    """Somebody outside, who was asked on the client's behalf, did not do it."""
+
+    status = 502
+
+
 class Deferred(Exception):
     """The message is right but early: what it is about is not known yet. Never declined."""

@@ -1,4 +1,5 @@
-"""Users who leave: a message notes each, and what is to be done goes on in small steps.
+"""Users who leave, or what else goes: a message notes each, and what is to be done goes on in small
+steps.
 
 A user may have any number of tasks and files, so a handler never does the work itself: it would
 hold its transaction for as long. A step is short, may be repeated, and says when to come again. It
@@ -32,12 +33,16 @@ when nothing is left. It may run twice."""
 
 
 class Leavers:
-    """The table `table`: who leaves, since when, and when the next step is due."""
+    """The table `table`: who leaves (`key` is its column), since when, and when the next step is
+    due."""
 
-    def __init__(self, database: Database, clock: Clock, table: str, step: Step) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, table: str, step: Step, *, key: str = "user_id"
+    ) -> None:
         self._database = database
         self._clock = clock
         self._table = table
+        self._key = key
         self._step = step
 
     async def run(self) -> None:
@@ -56,15 +61,15 @@ class Leavers:
             rows = await connection.fetch(
                 f"""
                 UPDATE {self._table} SET next_step_at = $1::timestamptz + $2
-                WHERE user_id = ANY(ARRAY(
-                    SELECT user_id FROM {self._table} WHERE next_step_at <= $1
+                WHERE {self._key} = ANY(ARRAY(
+                    SELECT {self._key} FROM {self._table} WHERE next_step_at <= $1
                     ORDER BY next_step_at LIMIT {USERS_AT_ONCE_MAX} FOR UPDATE SKIP LOCKED))
-                RETURNING user_id, since, next_step_at""",
+                RETURNING {self._key}, since, next_step_at""",
                 self._clock.now(),
                 STEP_LEASE,
             )
         for row in rows:
-            await self._attend(row["user_id"], row["since"], row["next_step_at"])
+            await self._attend(row[self._key], row["since"], row["next_step_at"])
         return len(rows)
 
     async def _attend(self, user_id: UUID, since: datetime, lease_until: datetime) -> None:
@@ -81,16 +86,18 @@ class Leavers:
         async with self._database.connection() as connection:
             await connection.execute(
                 f"UPDATE {self._table} SET next_step_at = $3"
-                " WHERE user_id = $1 AND next_step_at = $2",
+                f" WHERE {self._key} = $1 AND next_step_at = $2",
                 *(user_id, lease_until, next_step_at),
             )
 
 
-def record_leaver(unit: Unit, table: str, user_id: UUID, since: datetime) -> None:
+def record_leaver(
+    unit: Unit, table: str, user_id: UUID, since: datetime, *, key: str = "user_id"
+) -> None:
     """Due at once; said again, whatever is left by then is done again."""
     unit.record_sql(
-        f"INSERT INTO {table} AS known (user_id, since, next_step_at) VALUES ($1, $2, $3)"
-        " ON CONFLICT (user_id) DO UPDATE SET since = greatest(known.since, excluded.since),"
+        f"INSERT INTO {table} AS known ({key}, since, next_step_at) VALUES ($1, $2, $3)"
+        f" ON CONFLICT ({key}) DO UPDATE SET since = greatest(known.since, excluded.since),"
         " next_step_at = excluded.next_step_at",
         *(user_id, since, unit.now),
     )

@@ -151,6 +151,18 @@ async def replay(
         yield recorded_of(row, codec)
 
 
+async def history_of(
+    connection: Connection, schema: str, codec: EventCodec, stream_id: str, limit: int
+) -> list[Recorded[Any]]:
+    """The first `limit` events of one stream, in order."""
+    rows = await connection.fetch(
+        "SELECT event_id, stream_id, version, type, schema_version, data, metadata, recorded_at"
+        f" FROM {schema}.events WHERE stream_id = $1 ORDER BY version LIMIT $2",
+        *(stream_id, limit),
+    )
+    return [recorded_of(row, codec) for row in rows]
+
+
 def recorded_of(row: asyncpg.Record, codec: EventCodec) -> Recorded[Any]:
     """A row of a service's events, as its commit recorded it."""
     return Recorded(

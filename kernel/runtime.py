@@ -207,8 +207,7 @@ class Runtime:
     ) -> None:
         self.ready = False
         for service in self._services:
-            if service.waiters is not None:
-                service.waiters.end()
+            service.end_waits()
         for server in servers[:1]:  # the edge; what is served beside it stays until the end
             server.should_exit = True
         await asyncio.gather(*serving[:1], return_exceptions=True)

@@ -56,13 +56,13 @@ def erasure_lock(schema: str, user_id: UUID) -> str:
     return f"{schema}.erasures {user_id}"
 
 
-def leavers_v1(schema: str, table: str) -> list[str]:
-    """Statements that make a table for `kernel.leavers`: nothing is left to do for a row without
-    `next_step_at`."""
+def leavers_v1(schema: str, table: str, key: str = "user_id") -> list[str]:
+    """Statements that make a table for `kernel.leavers`, of users or what `key` names: nothing is
+    left to do for a row without `next_step_at`."""
     return [
         f"""
         CREATE TABLE {schema}.{table} (
-            user_id uuid PRIMARY KEY,
+            {key} uuid PRIMARY KEY,
             since timestamptz NOT NULL,
             next_step_at timestamptz
         )""",

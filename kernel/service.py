@@ -31,6 +31,12 @@ Worker = Callable[[], Awaitable[None]]
 """A loop that runs until it is cancelled."""
 
 
+class Endable(Protocol):
+    def end(self) -> None:
+        """Whoever waits here is answered now."""
+        ...
+
+
 class Closable(Protocol):
     async def aclose(self) -> None: ...
 
@@ -93,7 +99,8 @@ class Platform(Ground):
 class Service:
     """One service in this process, started and ended in the order that loses nothing.
 
-    `prepare` is run before anything else of it, and must end; `workers` run all the time.
+    `prepare` is run before anything else of it, and must end; `workers` run all the time; `ends`
+    are what lets clients wait, besides `waiters`.
     """
 
     name: str
@@ -103,6 +110,7 @@ class Service:
     inbox: Inbox | None = None
     publisher: Publisher | None = None
     waiters: Waiters | None = None
+    ends: Sequence[Endable] = ()
     prepare: Sequence[Callable[[], Awaitable[object]]] = ()
     workers: Sequence[Worker] = ()
     resources: Sequence[Closable] = ()
@@ -127,10 +135,16 @@ class Service:
             self._tasks.append(self._spawn(backlog.run, failed))
         self._worker_tasks = [self._spawn(worker, failed) for worker in self.workers]
 
-    async def quiesce(self) -> None:
-        """End waits and workers: nothing new is begun."""
+    def end_waits(self) -> None:
+        """Whoever waits is answered now."""
         if self.waiters is not None:
             self.waiters.end()
+        for one in self.ends:
+            one.end()
+
+    async def quiesce(self) -> None:
+        """End waits and workers: nothing new is begun."""
+        self.end_waits()
         await _cancel(self._worker_tasks)
 
     async def flush(self) -> None:

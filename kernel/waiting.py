@@ -64,12 +64,22 @@ class Waiters:
         self._ending = True
         self.wake_all()
 
+    @property
+    def ending(self) -> bool:
+        """Whether whoever is woken is not to wait again."""
+        return self._ending
+
     @contextmanager
-    def subscribed(self, identity: UUID) -> Iterator[asyncio.Event]:
-        """Raises `Unavailable` when too many wait already."""
+    def subscribed(
+        self, identity: UUID, wakened: asyncio.Event | None = None
+    ) -> Iterator[asyncio.Event]:
+        """The event that each change sets: `wakened`, or one of its own.
+
+        Raises `Unavailable` when too many wait already.
+        """
         if self._count >= WAITERS_MAX:
             raise Unavailable("too_many_waiters", "Too many requests wait.", retry_after_s=1)
-        event = asyncio.Event()
+        event = asyncio.Event() if wakened is None else wakened
         self._count += 1
         self._by_id.setdefault(identity, set()).add(event)
         try:

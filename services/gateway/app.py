@@ -65,6 +65,7 @@ def create_service(
     session_ring.listen(ground.bus)
     uses = KeyUses(keys.used, ground.clock)
     limits = limits_of(settings, ground.clock)
+    reached = [item for item in upstreams.values() if isinstance(item, HttpUpstream)]
     edge = Edge(
         table=RouteTable(ROUTES),
         authority=Authority(
@@ -82,8 +83,9 @@ def create_service(
         name=GATEWAY,
         app=for_origins(edge, settings.cors_origins),
         workers=(uses.run,),
+        ends=reached,
         resources=[
-            *(item for item in upstreams.values() if isinstance(item, HttpUpstream)),
+            *reached,
             *([limits] if isinstance(limits, FallbackLimits) else []),
         ],
     )

@@ -21,10 +21,12 @@ from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
 from kernel.waiting import Turns, Waiters
+from services.generation.adapters.calling_off import CallingOff
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
 from services.generation.adapters.elevenlabs import ElevenLabsProvider
+from services.generation.adapters.feeds import Followers
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.heygen import HeyGenProvider, HeyGenV2Provider
 from services.generation.adapters.input_images import InputImages
@@ -33,11 +35,12 @@ from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.leonardo import LeonardoProvider
 from services.generation.adapters.moderation_file import read_prompt_rules
 from services.generation.adapters.own_keys import OwnKeys
+from services.generation.adapters.progress import TaskProgress
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Screening, Tasks, internal_routes, routes
+from services.generation.api import Feed, Histories, Screening, Tasks, internal_routes, routes
 from services.generation.domain.moderation import PromptRules
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
@@ -122,6 +125,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     outbound = Outbound()
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
+    progress = TaskProgress(due, platform.bus, clock)
     jobs = ProviderJobs(
         store,
         due,
@@ -131,6 +135,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         input_images=InputImages(objects, outbound),
         first_look_s=settings.first_look_s,
         sole_owner=platform.sole_owner,
+        progressed=progress.grown,
     )
     tasks = Tasks(
         store=store,
@@ -149,6 +154,8 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
     )
+    followers = Followers(store, platform.bus, waiters)
+    feed = Feed(tasks, Histories(store, personal), followers)
     inbox = Inbox("generation", store, subscriptions())
     leaving = Leaving(store)
     shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
@@ -157,7 +164,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         name="generation",
         app=create_app(
             "generation",
-            [routes(tasks), internal_routes(database), dead_letter_routes(inbox)],
+            [routes(tasks, feed), internal_routes(database), dead_letter_routes(inbox)],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),
@@ -169,6 +176,9 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         workers=(
             jobs.run,
             TaskChanges(store, platform.bus, waiters).run,
+            progress.run,
+            CallingOff(store, due, vendors).run,
+            followers.run,
             idempotency.run,
             shut_outs.run,
             erasures.run,

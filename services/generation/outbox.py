@@ -16,6 +16,7 @@ from services.generation.domain.messages import (
     TaskDeclined,
     TaskEvent,
     TaskFailed,
+    TaskRemoved,
     TaskReserved,
     TaskStarted,
 )
@@ -94,6 +95,13 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 provider=event.provider,
                 price_units=event.price_units,
                 produced_at=event.at,
+            )
+        case TaskRemoved():
+            return public.TaskRemoved(
+                task_id=event.task_id,
+                user_id=event.user_id,
+                outputs=event.outputs,
+                removed_at=event.at,
             )
         case TaskReserved() | TaskDeclined() | ProviderJobSubmitted() | OutputKept():
             return None

@@ -1,8 +1,10 @@
 """The read model of generation: each task as its owner sees it, without its prompt."""
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC
-from typing import Any, assert_never
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TypeAlias, assert_never
 from uuid import UUID
 
 import asyncpg
@@ -10,20 +12,23 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     Index,
     Integer,
     MetaData,
+    Select,
     Table,
     Text,
     Uuid,
+    any_,
     bindparam,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from kernel.projections import ReadModel
 from kernel.sql import Database, Statement
@@ -39,9 +44,12 @@ from services.generation.domain.messages import (
     TaskDeclined,
     TaskEvent,
     TaskFailed,
+    TaskRemoved,
     TaskReserved,
     TaskStarted,
 )
+
+Row: TypeAlias = Mapping[str, Any]
 
 TABLES = MetaData(schema="generation_read")
 
@@ -67,6 +75,9 @@ generation_tasks = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("completed_at", DateTime(timezone=True)),
     Index("generation_tasks_by_user", "user_id", "task_id"),
+    Index("generation_tasks_by_stage", "user_id", "stage", "task_id"),
+    Index("generation_tasks_by_model", "user_id", "model_id", "task_id"),
+    Index("generation_tasks_by_age", "user_id", "created_at"),
     Index(
         "generation_tasks_live",
         "task_id",
@@ -122,19 +133,40 @@ _keep_output = (
     )
 )
 
+_remove = _setting("stage", "version", "outputs")
+
+PAGES_MAX = 32
+"""One for each set of five filters."""
+_REMOVED = "removed"
 _find = select(generation_tasks).where(
-    _tasks.task_id == bindparam("task_id"), _tasks.user_id == bindparam("user_id")
+    _tasks.task_id == bindparam("task_id"),
+    _tasks.user_id == bindparam("user_id"),
+    _tasks.stage != _REMOVED,
 )
-_page = (
-    select(generation_tasks)
-    .where(
-        _tasks.user_id == bindparam("user_id"),
-        _tasks.task_id < bindparam("before"),
-        ~_tasks.declined,
+_filters: Mapping[str, ColumnElement[bool]] = {
+    "stages": _tasks.stage == any_(bindparam("stages", type_=ARRAY(Text))),
+    "model_id": _tasks.model_id == bindparam("model_id"),
+    "task_type": _tasks.task_type == bindparam("task_type"),
+    "created_after": _tasks.created_at > bindparam("created_after"),
+    "created_before": _tasks.created_at < bindparam("created_before"),
+}
+
+
+@lru_cache(maxsize=PAGES_MAX)
+def _page(filters: frozenset[str]) -> Select[Any]:
+    """A statement for each set of filters, so that each is planned for what it asks."""
+    return (
+        select(generation_tasks)
+        .where(
+            _tasks.user_id == bindparam("user_id"),
+            _tasks.task_id < bindparam("before"),
+            _tasks.stage != _REMOVED,
+            ~_tasks.declined,
+            *(_filters[name] for name in sorted(filters)),
+        )
+        .order_by(_tasks.task_id.desc())
+        .limit(bindparam("limit"))
     )
-    .order_by(_tasks.task_id.desc())
-    .limit(bindparam("limit"))
-)
 
 
 def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
@@ -162,6 +194,8 @@ def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
             yield _fail, now | words | _ending("failed", event)
         case TaskDeclined():
             yield _decline, now | _declined(event)
+        case TaskRemoved():
+            yield _remove, now | {"stage": _REMOVED, "outputs": {}}
         case _:
             assert_never(event)
 
@@ -221,13 +255,48 @@ def _declined(event: TaskDeclined) -> dict[str, Any]:
 READ_MODEL = ReadModel(TABLES, project)
 
 
+def replayed(history: Iterable[Recorded[TaskEvent]]) -> Iterator[Row]:
+    """The task's row after each of its events, as `project` would have left it in the table."""
+    row: Row = dict.fromkeys(_tasks.keys()) | {
+        "declined": False,
+        "error_details": {},
+        "outputs": {},
+    }
+    for recorded in history:
+        for statement, values in project(recorded):
+            if getattr(statement, "table", None) is generation_tasks:
+                row = _changed(row, values)
+        yield row
+
+
+def _changed(row: Row, values: Mapping[str, Any]) -> Row:
+    changes = {name: value for name, value in values.items() if name in row}
+    if "output" in values:
+        changes["outputs"] = {**row["outputs"], **values["output"]}
+    return {**row, **changes}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks of a list; what is None is any. Both moments are outside."""
+
+    stages: Sequence[str] | None = None
+    model_id: str | None = None
+    task_type: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
 async def find(database: Database, task_id: UUID, user_id: UUID) -> asyncpg.Record | None:
-    """The user's task; another user's is none."""
+    """The user's task; another user's is none, and neither is one that was removed."""
     return await database.fetch_row(_find, task_id=task_id, user_id=user_id)
 
 
 async def page(
-    database: Database, user_id: UUID, *, before: UUID, limit: int
+    database: Database, user_id: UUID, wanted: Wanted, *, before: UUID, limit: int
 ) -> list[asyncpg.Record]:
-    """The user's tasks older than `before`, newest first, those declined for credits left out."""
-    return await database.fetch(_page, user_id=user_id, before=before, limit=limit)
+    """The user's wanted tasks older than `before`, newest first, those declined for credits left
+    out."""
+    filters = {name: value for name, value in asdict(wanted).items() if value is not None}
+    statement = _page(frozenset(filters))
+    return await database.fetch(statement, user_id=user_id, before=before, limit=limit, **filters)

@@ -12,8 +12,10 @@ from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
+from services.storage.adapters.due_list import REMOVALS
 from services.storage.adapters.erasing import Erasing
 from services.storage.adapters.fetching import OutputFetcher
+from services.storage.adapters.removing import Removing
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
 from services.storage.domain import OUTPUT
@@ -53,6 +55,9 @@ def create_service(
     erasures = Leavers(
         database, platform.clock, f"{SCHEMA}.erasures", Erasing(store, objects).erase
     )
+    removals = Leavers(
+        database, platform.clock, REMOVALS, Removing(store, objects).remove, key="task_id"
+    )
     inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
@@ -69,6 +74,6 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(worker.run, erasures.run),
+        workers=(worker.run, erasures.run, removals.run),
         resources=(outbound, outputs),
     )

@@ -1,5 +1,5 @@
 """The rules of storage: an output is expected, then stored or rejected, once and for good. What is
-stored is erased with its owner.
+stored is erased with its owner, or with its task.
 
 It knows no bytes and no addresses. Sizes are bytes, sides are pixels.
 """
@@ -70,7 +70,7 @@ class RefuseOutput:
 
 @dataclass(frozen=True, slots=True)
 class EraseOutput:
-    """Its owner is to be forgotten, and its objects are gone."""
+    """Nobody is to have it any more, and its objects are gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 
-from contracts.generation import OutputProduced
+from contracts.generation import OutputProduced, TaskRemoved
 from contracts.keys import UserErased
 from kernel.inbox import Subscription
-from kernel.leavers import record_erasure
+from kernel.leavers import record_erasure, record_leaver
 from kernel.unit import Unit
-from services.storage.adapters.due_list import record_fetch
+from services.storage.adapters.due_list import REMOVALS, record_fetch
 from services.storage.domain import OUTPUTS, ExpectOutput, stream_of
 
 
 def subscriptions() -> Sequence[Subscription]:
-    """What storage hears. Lanes are outputs, of which no two share a stream, or users."""
+    """What storage hears. Lanes are outputs, of which no two share a stream, tasks, or users."""
     return (
         Subscription(OutputProduced, expect_output, _output_of),
+        Subscription(TaskRemoved, remove, _task_of),
         Subscription(UserErased, erase, _user_of),
     )
 
@@ -35,12 +36,20 @@ async def expect_output(event: OutputProduced, unit: Unit) -> None:
         record_fetch(unit, command, event.url, event.object_key)
 
 
+async def remove(event: TaskRemoved, unit: Unit) -> None:
+    record_leaver(unit, REMOVALS, event.task_id, event.removed_at, key="task_id")
+
+
 async def erase(event: UserErased, unit: Unit) -> None:
     record_erasure(unit, "storage", event.user_id, event.erased_at)
 
 
 def _output_of(event: OutputProduced) -> str:
     return stream_of(event.task_id, event.index)
+
+
+def _task_of(event: TaskRemoved) -> str:
+    return f"task-{event.task_id}"
 
 
 def _user_of(event: UserErased) -> str:

@@ -164,16 +164,21 @@ class Load:
         return shown
 
     async def _follow(self, number: int, task: str, api_key: str) -> None:
-        """To its end; now and then the user cancels first, and may be too late."""
+        """To its end; now and then the user cancels first. Who is late, or asks again because an
+        answer was lost, removes the task."""
         headers = {"X-API-Key": api_key}
         path = f"{_GENERATION}/tasks/{task}"
-        if draw(self._seed, f"cancel:{number}") < CANCELS:
+        cancels = draw(self._seed, f"cancel:{number}") < CANCELS
+        if cancels:
             answer = await self._answer(lambda: self._client.delete(path, headers=headers))
-            assert answer.status_code in {httpx.codes.OK, httpx.codes.CONFLICT}, answer.text
+            assert answer.status_code in {httpx.codes.OK, httpx.codes.NOT_FOUND}, answer.text
         while True:
             answer = await self._answer(
                 lambda: self._client.get(f"{path}/wait?timeout=10", headers=headers)
             )
+            if cancels and answer.status_code == httpx.codes.NOT_FOUND:
+                self.outcomes.statuses["removed"] += 1
+                return
             assert answer.status_code == httpx.codes.OK, answer.text
             shown = answer.json()["task"]
             if shown["status"] in ENDED:

@@ -6,11 +6,14 @@ from tests.campaign.final_reads import HISTORIES
 
 OPEN_TASKS = """
     SELECT 'open tasks' AS name, count(*) FROM generation.streams
-    WHERE state->>'stage' NOT IN ('completed', 'failed', 'cancelled')"""
+    WHERE state->>'stage' NOT IN ('completed', 'failed', 'cancelled', 'removed')"""
 OPEN_JOBS = """
     SELECT 'open jobs' AS name, count(*) FROM generation.provider_jobs
     WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')"""
 """A task that was cancelled has ended before its provider's answer is known."""
+
+REMOVALS = """
+    SELECT 'removals' AS name, count(*) FROM storage.removals WHERE next_step_at IS NOT NULL"""
 
 
 async def left_to_do(dsn: str) -> dict[str, int]:
@@ -23,6 +26,7 @@ async def left_to_do(dsn: str) -> dict[str, int]:
         ),
         OPEN_TASKS,
         OPEN_JOBS,
+        REMOVALS,
     ]
     connection = await asyncpg.connect(dsn)
     try:

@@ -46,6 +46,77 @@ class Client:
         self.up.put_nowait(GONE)
 
 
+# Streams of events.
+
+
+class Events:
+    """A service whose streams last until it says so."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self.gone = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b": 1\n\n", "more_body": True})
+        await receive()
+        leaving = asyncio.ensure_future(receive())
+        ending = asyncio.ensure_future(self.over.wait())
+        await asyncio.wait((leaving, ending), return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            self.gone.set()
+        leaving.cancel()
+        ending.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def opened(upstream: HttpUpstream) -> Client:
+    """A client of a stream that has begun."""
+    client = Client(upstream)
+    client.up.put_nowait(EMPTY)
+    assert (await client.down.get())["status"] == 200
+    assert (await client.down.get())["body"] == b": 1\n\n"
+    return client
+
+
+async def test_streams_take_no_room_from_requests_and_have_a_bound_of_their_own() -> None:
+    service = Events()
+    async with (
+        served(service) as url,
+        reaching(url, requests_at_once_max=1, streams_at_once_max=2) as upstream,
+    ):
+        clients = [await opened(upstream) for _ in range(2)]
+        with pytest.raises(Unavailable):
+            await ask(upstream, "GET", "/x")
+        service.over.set()
+        await asyncio.gather(*(client.done for client in clients))
+        assert (await ask(upstream, "GET", "/x")).body == b": 1\n\n"
+
+
+async def test_a_stream_ends_in_order_where_the_gateway_does() -> None:
+    service = Events()
+    async with served(service) as url, reaching(url) as upstream:
+        client = await opened(upstream)
+        upstream.end()
+        await client.done
+        assert await client.down.get() == {
+            "type": "http.response.body",
+            "body": b"",
+            "more_body": False,
+        }
+        await asyncio.wait_for(service.gone.wait(), 10)
+
+
+async def test_who_leaves_a_stream_ends_it_at_the_service() -> None:
+    service = Events()
+    async with served(service) as url, reaching(url) as upstream:
+        client = await opened(upstream)
+        client.leaves()
+        await client.done
+        await asyncio.wait_for(service.gone.wait(), 10)
+
+
 # What arrives.
 
 

@@ -78,6 +78,7 @@ class ScriptedProvider:
     looks: deque[Look] = field(default_factory=deque)
     asked: list[Job] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
+    called_off: list[tuple[str, str]] = field(default_factory=list)
     on_submit: Callable[[], Any] | None = None
     key: str = PLATFORM_KEY
     keys: list[str] = field(default_factory=list)
@@ -102,6 +103,7 @@ class ScriptedProvider:
         return self.looks.popleft() if self.looks else Running(10)
 
     async def cancel(self, provider_job_id: str) -> bool:
+        self.called_off.append((provider_job_id, self.key))
         return False
 
     async def find(self, job: Job) -> Submission | None:
@@ -192,15 +194,21 @@ class Generation:
         asked = {"model_id": "nano-banana-pro", "prompt": PROMPT, **body}
         return await self.call("POST", "/generate", caller, asked, headers)
 
+    async def begin(self, task_id: UUID) -> None:
+        """What a provider would do first."""
+        assert self.service.store is not None
+        submitted = RecordSubmitted(0, 1, "kie", "job-1", self.clock.now())
+        await self.service.store.handle(SAGA, TASK.stream_id(task_id), submitted)
+
     async def complete(self, task_id: UUID) -> None:
         """What provider and storage would do for a task of one output."""
         store, inbox = self.service.store, self.service.inbox
         assert store is not None
         assert inbox is not None
-        now, stream_id = self.clock.now(), TASK.stream_id(task_id)
-        await store.handle(SAGA, stream_id, RecordSubmitted(0, 1, "kie", "job-1", now))
+        await self.begin(task_id)
         url = "https://cdn.test/a.png"
-        await store.handle(SAGA, stream_id, RecordProduced(0, url, now))
+        produced = RecordProduced(0, url, self.clock.now())
+        await store.handle(SAGA, TASK.stream_id(task_id), produced)
         stored = OutputStored(task_id=task_id, user_id=new_id(), index=0, file=FILE)
         await inbox.receive(envelope_of(stored))
 

@@ -1,6 +1,7 @@
 """The v2 API of generation over a bus with a ledger that says what it is told to."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -306,7 +307,7 @@ async def test_answers_for_another_users_task_as_for_none(generation: Generation
     theirs = id_of(await generation.create(person())).hex
     me = person()
     for shown in (f"task_{theirs}", f"task_{new_id().hex}", theirs, "task_x", f"task_{theirs}0"):
-        for method, path in (("GET", ""), ("GET", "/wait"), ("DELETE", "")):
+        for method, path in (("GET", ""), ("GET", "/wait"), ("GET", "/events"), ("DELETE", "")):
             answer = await generation.call(method, f"/tasks/{shown}{path}", me)
             assert (answer.status_code, answer.json()["error"]) == (404, "task_not_found"), shown
     assert (await generation.rows("SELECT stage FROM generation_read.generation_tasks")) == [
@@ -329,12 +330,60 @@ async def test_pages_through_the_callers_tasks_newest_first(generation: Generati
     assert pages == 3
 
 
-async def test_refuses_what_is_no_cursor_or_limit(generation: Generation) -> None:
+async def test_lists_what_passes_all_filters(generation: Generation) -> None:
+    me = person()
+    first = id_of(await generation.create(me))
+    await generation.complete(first)
+    generation.clock.turn(timedelta(hours=1))
+    middle = generation.clock.now().isoformat().replace("+00:00", "Z")
+    generation.clock.turn(timedelta(hours=1))
+    second = id_of(await generation.create(me, model_id="flux-2"))
+    for query, wanted in (
+        ("status=completed", [first]),
+        ("status=pending", [second]),
+        ("status=failed", []),
+        ("model=kie-ai/flux-2", [second]),
+        ("model=gone", []),
+        ("type=image", [second, first]),
+        (f"created_after={middle}", [second]),
+        (f"created_before={middle}", [first]),
+        (f"created_before={middle}&status=pending", []),
+        (f"created_after={middle}&model=flux-2&type=image&status=pending", [second]),
+    ):
+        listed = (await generation.call("GET", f"/tasks?{query}", me)).json()["tasks"]
+        assert [task["id"] for task in listed] == [f"task_{one.hex}" for one in wanted], query
+
+
+async def test_pages_through_what_passes_a_filter(generation: Generation) -> None:
+    me = person()
+    models = ["flux-2", "nano-banana-pro"] * 3
+    mine = [id_of(await generation.create(me, model_id=model)).hex for model in models]
+    listed: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        query = f"?limit=2&model=flux-2{cursor and '&cursor='}{cursor}"
+        page = (await generation.call("GET", f"/tasks{query}", me)).json()
+        listed += [task["id"] for task in page["tasks"]]
+        cursor = page["next_cursor"]
+    assert listed == [f"task_{task_id}" for task_id in reversed(mine[::2])]
+
+
+async def test_refuses_what_is_no_cursor_limit_or_filter(generation: Generation) -> None:
     for query, field in (
         ("cursor=x", "cursor"),
         ("cursor=", "cursor"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),
+        ("status=done", "status"),
+        ("type=smell", "type"),
+        ("model=", "model"),
+        ("model=%00", "model"),
+        ("created_after=yesterday", "created_after"),
+        ("created_after=1767225600", "created_after"),
+        ("created_after=2026-01-01", "created_after"),
+        ("created_before=2026-01-01T00:00:00", "created_before"),
+        ("created_before=2026-13-01T00:00:00Z", "created_before"),
+        ("created_before=0001-01-01T00:00:00%2B23:59", "created_before"),
     ):
         answer = await generation.call("GET", f"/tasks?{query}", person())
         assert (answer.status_code, fields(answer)) == (422, [field]), query
@@ -393,15 +442,35 @@ async def test_cancels_an_active_task_at_no_cost(generation: Generation) -> None
     assert await generation.rows("SELECT 1 FROM generation.task_deadlines") == []
 
 
-async def test_a_task_that_has_ended_is_not_cancelled(generation: Generation) -> None:
+async def test_a_task_that_has_ended_is_removed_and_then_there_is_none(
+    generation: Generation,
+) -> None:
     me = person()
     task_id = id_of(await generation.create(me))
     await generation.complete(task_id)
-    answer = await generation.call("DELETE", f"/tasks/task_{task_id.hex}", me)
-    assert (answer.status_code, answer.json()["error"]) == (409, "task_ended")
+    path = f"/tasks/task_{task_id.hex}"
+    answer = await generation.call("DELETE", path, me)
+    task = answer.json()["task"]
+    assert (answer.status_code, task["status"], task["credits_used"]) == (200, "completed", 1.0)
+    for method, gone in (("GET", ""), ("GET", "/wait"), ("GET", "/events"), ("DELETE", "")):
+        again = await generation.call(method, f"{path}{gone}", me)
+        assert (again.status_code, again.json()["error"]) == (404, "task_not_found"), gone
+    assert (await generation.call("GET", "/tasks", me)).json()["tasks"] == []
+    assert await generation.rows("SELECT 1 FROM generation.personal") == []
     assert generation.service.store is not None
     state, _ = await generation.service.store.read(TASK, TASK.stream_id(task_id))
-    assert state.stage == "completed"
+    assert state.stage == "removed"
+
+
+async def test_two_removals_at_once_are_one(generation: Generation) -> None:
+    me = person()
+    task_id = id_of(await generation.create(me))
+    await generation.complete(task_id)
+    path = f"/tasks/task_{task_id.hex}"
+    answers = await asyncio.gather(*(generation.call("DELETE", path, me) for _ in range(4)))
+    assert {answer.status_code for answer in answers} <= {200, 404}
+    kinds = await generation.rows("SELECT type FROM generation.events WHERE type = 'TaskRemoved'")
+    assert len(kinds) == 1
 
 
 async def test_lists_models_with_their_prices_and_options(generation: Generation) -> None:
@@ -419,9 +488,18 @@ async def test_answers_nobody_without_the_gateways_word(generation: Generation) 
     for method, path in (
         *(("POST", "/generate"), ("POST", "/estimate"), ("GET", "/tasks"), ("GET", task)),
         *(("GET", f"{task}/wait"), ("DELETE", task), ("GET", "/models"), ("GET", "/models/x")),
+        *(("GET", f"{task}/events"), ("GET", "/outcomes")),
     ):
         body = {"model_id": "flux-2"} if method == "POST" else None
         if path == "/generate":
             body = {"model_id": "flux-2", "prompt": PROMPT}
         answer = await generation.call(method, path, None, body)
         assert answer.status_code == 401, path
+
+
+async def test_tells_who_pays_for_which_outcome(generation: Generation) -> None:
+    answer = await generation.call("GET", "/outcomes", person())
+    rows = {row["name"]: row for row in answer.json()["outcomes"]}
+    assert rows["completed"]["user_pays"]
+    assert not rows["cancelled"]["user_pays"]
+    assert all(row["meaning"] for row in rows.values())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.clock import SystemClock, new_id
-from kernel.errors import Deferred, NotFound
+from kernel.errors import Deferred, NotFound, Rejected
 from kernel.testing import Spec
 from services.generation.domain.messages import (
     CancelTask,
@@ -27,6 +27,7 @@ from services.generation.domain.messages import (
     ProviderJobSubmitted,
     RecordProduced,
     RecordSubmitted,
+    RemoveTask,
     TaskCancelled,
     TaskCommand,
     TaskCompleted,
@@ -34,6 +35,7 @@ from services.generation.domain.messages import (
     TaskDeclined,
     TaskEvent,
     TaskFailed,
+    TaskRemoved,
     TaskReserved,
     TaskStarted,
 )
@@ -67,7 +69,7 @@ SUBMITTED = RecordSubmitted(0, 1, "kie", "job-1", AT)
 PRODUCED = RecordProduced(0, "https://vendor.test/a.png", AT)
 STORED = HearStored(0, FILE, AT)
 FAIL = FailTask("provider_failed", "provider_failed", "The provider could not make it.", AT)
-CANCEL = CancelTask(AT)
+CANCEL, REMOVE = CancelTask(AT), RemoveTask(AT)
 
 created = TaskCreated(
     task_id=ID,
@@ -255,6 +257,19 @@ def test_an_active_task_is_cancelled_at_no_cost(stage: str) -> None:
 )
 def test_a_task_that_has_ended_never_changes(stage: str, command: TaskCommand) -> None:
     SPEC.given(*ENDED[stage]).when(command).then_nothing()
+
+
+@by_name("stage", ACTIVE)
+def test_an_active_task_is_not_removed(stage: str) -> None:
+    SPEC.given(*ACTIVE[stage]).when(REMOVE).refused(Rejected, "task_active")
+
+
+@by_name("stage", ENDED)
+def test_a_task_that_has_ended_is_removed_once_and_nothing_follows(stage: str) -> None:
+    removed = TaskRemoved(ID, USER, 1, AT)
+    SPEC.given(*ENDED[stage]).when(REMOVE).then(removed)
+    for command in (CREATE, *(one for one in INPUTS if one is not PRODUCED), REMOVE):
+        SPEC.given(*ENDED[stage], removed).when(command).then_nothing()
 
 
 def test_an_output_that_is_made_after_the_end_is_told_once_and_ends_nothing_else() -> None:

@@ -18,6 +18,7 @@ from services.generation.domain.messages import (
     TaskDeclined,
     TaskEvent,
     TaskFailed,
+    TaskRemoved,
     TaskReserved,
     TaskStarted,
 )
@@ -113,6 +114,10 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
             outcome="cancelled",
             cancelled_at=AT,
         ),
+    ),
+    (
+        TaskRemoved(ID, USER, 2, AT),
+        public.TaskRemoved(task_id=ID, user_id=USER, outputs=2, removed_at=AT),
     ),
     (
         OutputCameLate(ID, PAYER, 1, "kie", 7_500, AT),

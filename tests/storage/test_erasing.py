@@ -123,7 +123,7 @@ async def test_an_output_that_waits_for_another_attempt_is_not_fetched_any_more(
     asked = vendor.asked
     assert await world.work() == 1
     assert vendor.asked == asked
-    assert (await world.rejected())[0] == "owner_erased"
+    assert (await world.rejected())[0] == "not_wanted"
     world.clock.turn(timedelta(seconds=LOOK_AGAIN_S))
     await attend(world)
     await nothing_is_left(world)

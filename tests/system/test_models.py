@@ -118,8 +118,8 @@ def test_a_film_begins_with_the_picture_that_it_is_given(user: User) -> None:
         user, "leonardo-motion-2", "it turns", aspect_ratio="1:1", input_image=picture["key"]
     )
     with av.open(io.BytesIO(file_of(user, task["outputs"][0])), "r") as container:
-        frame = next(container.decode(video=0))
-        first = frame.to_image().resize((32, 32))  # type: ignore[no-untyped-call]
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    first = Image.fromarray(frame).resize((32, 32))
     given = Image.open(io.BytesIO(file_of(user, picture))).convert("RGB").resize((32, 32))
     apart = np.abs(np.asarray(first, dtype=int) - np.asarray(given, dtype=int)).mean()
     assert apart < 20

@@ -62,6 +62,8 @@ ROUTES = {
     ("GET", "/api/v2/generation/tasks/{task_id}"),
     ("DELETE", "/api/v2/generation/tasks/{task_id}"),
     ("GET", "/api/v2/generation/tasks/{task_id}/wait"),
+    ("GET", "/api/v2/generation/tasks/{task_id}/events"),
+    ("GET", "/api/v2/generation/outcomes"),
     ("GET", "/api/v2/generation/models"),
     ("GET", "/api/v2/generation/models/{model_id}"),
     ("GET", "/api/v2/generation/credits"),

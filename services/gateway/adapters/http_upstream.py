@@ -36,6 +36,9 @@ ANSWER_TIMEOUT_S: Final = 150.0
 """Of silence, while it is the service's turn: a `wait` lasts up to 120 s."""
 REQUESTS_AT_ONCE_MAX: Final = 1_024
 """For each service; each has a connection of its own."""
+STREAMS_AT_ONCE_MAX: Final = 4_096
+"""Of events, which may go on for as long as a task does: they leave other requests their room."""
+EVENT_STREAM: Final = "text/event-stream"
 KEEP_ALIVE_S: Final = 3.0
 """Less than a server keeps an idle connection (uvicorn: 5 s): else a request may meet its end."""
 HEADER_BYTES_MAX: Final = 16_384
@@ -90,12 +93,16 @@ class HttpUpstream:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         away_for_s: float = AWAY_FOR_S,
         requests_at_once_max: int = REQUESTS_AT_ONCE_MAX,
+        streams_at_once_max: int = STREAMS_AT_ONCE_MAX,
     ) -> None:
         self.name = name
         self._replicas = Replicas(base_urls, away_for_s)
         self._answer_timeout_s = answer_timeout_s
         self._at_once_max = requests_at_once_max
         self._at_once = 0
+        self._streams_max = streams_at_once_max
+        self._streams: set[asyncio.Timeout] = set()
+        self._ending = False
         self._session = ClientSession(
             connector=TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=ClientTimeout(
@@ -110,6 +117,13 @@ class HttpUpstream:
             max_field_size=HEADER_BYTES_MAX,
             max_headers=HEADERS_MAX,
         )
+
+    def end(self) -> None:
+        """The streams of events end here, as if the service had ended them: their clients come back
+        to another gateway, and miss nothing."""
+        self._ending = True
+        for limit in self._streams:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -147,7 +161,10 @@ class HttpUpstream:
 
     async def _pass(self, request: _Request, send: Send) -> None:
         response = await self._answered(request)
+        is_stream = response.content_type == EVENT_STREAM
         try:
+            if is_stream:
+                self._require_room_for_a_stream()
             await send(
                 {
                     "type": "http.response.start",
@@ -155,14 +172,31 @@ class HttpUpstream:
                     "headers": end_to_end(response.raw_headers),
                 }
             )
-            more = True
-            while more:
-                chunk = await response.content.readany()
-                more = not response.content.at_eof()
-                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+            await (self._pass_stream if is_stream else _pass_whole)(response, send)
         except BaseException:
             response.close()
             raise
+
+    def _require_room_for_a_stream(self) -> None:
+        if len(self._streams) >= self._streams_max:
+            raise Unavailable("too_busy", "Too many streams are open.", retry_after_s=5)
+
+    async def _pass_stream(self, response: ClientResponse, send: Send) -> None:
+        """Until it ends, or we do. It is counted by itself."""
+        limit = asyncio.timeout(0 if self._ending else None)
+        self._streams.add(limit)
+        self._at_once -= 1
+        try:
+            async with limit:
+                await _pass_whole(response, send)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            response.close()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._at_once += 1
+            self._streams.discard(limit)
 
     async def _answered(self, request: _Request) -> ClientResponse:
         """The head of the answer. A connection that was kept may have ended unnoticed, so what is
@@ -200,6 +234,14 @@ class HttpUpstream:
             data=request.body,
             allow_redirects=False,
         )
+
+
+async def _pass_whole(response: ClientResponse, send: Send) -> None:
+    more = True
+    while more:
+        chunk = await response.content.readany()
+        more = not response.content.at_eof()
+        await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
 async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

@@ -190,6 +190,14 @@ GENERATION: Final = (
         "Wait for a task",
         scope="generation:read",
     ),
+    Route(
+        "GET",
+        f"{_V2}/tasks/{{task_id}}/events",
+        "generation",
+        "Follow a task",
+        scope="generation:read",
+    ),
+    Route("GET", f"{_V2}/outcomes", "generation", "Who pays for what", scope="generation:read"),
     Route("POST", f"{_V2}/estimate", "generation", "Price a request", scope="generation:read"),
     Route("GET", f"{_V2}/models", "generation", "List models", scope="generation:read"),
     Route(

@@ -15,7 +15,8 @@ QUEUE_MAX = 10_000
 
 
 class TaskChanges:
-    """After each commit on a task, one broadcast. Lossy by nature: waiters read again anyway."""
+    """After each commit, one broadcast for each task in it. Lossy by nature: waiters read again
+    anyway."""
 
     def __init__(self, store: EventStore, bus: Bus, waiters: Waiters) -> None:
         self._bus = bus
@@ -42,7 +43,7 @@ class TaskChanges:
             )
 
     def _note(self, recorded: Sequence[Recorded[Any]], _: object) -> None:
-        for item in recorded[-1:]:
+        for item in {item.stream_id: item for item in recorded}.values():
             if not self._queue.full():
                 self._queue.put_nowait(item)
 

@@ -160,6 +160,16 @@ class DueList:
                 *(job.job_id, words, now + self._unknown_for),
             )
 
+    async def submitted_of(self, task_id: UUID) -> Sequence[DueJob]:
+        """The task's jobs that their vendors have, and have not ended."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT {_COLUMNS} FROM generation.provider_jobs"
+                " WHERE task_id = $1 AND state = 'submitted'",
+                task_id,
+            )
+        return [DueJob(**row) for row in rows]
+
     async def progress_of(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
         """The mean progress (0-100) of each task's outputs."""
         async with self._database.connection() as connection:
@@ -185,6 +195,14 @@ def record_deadline(unit: Unit, task_id: UUID, due_at: datetime) -> None:
 
 def record_met(unit: Unit, task_id: UUID) -> None:
     unit.record_sql("DELETE FROM generation.task_deadlines WHERE task_id = $1", task_id)
+
+
+def record_silence(unit: Unit, task_id: UUID) -> None:
+    """What vendors said of its jobs is forgotten: it may repeat a prompt."""
+    unit.record_sql(
+        "UPDATE generation.provider_jobs SET error = NULL WHERE task_id = $1 AND error IS NOT NULL",
+        task_id,
+    )
 
 
 def record_job(

@@ -6,7 +6,7 @@ its effect on the task commit together.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -86,7 +86,9 @@ class ProviderJobs:
         input_images: InputImages,
         first_look_s: float,
         sole_owner: bool,
+        progressed: Callable[[UUID], None] = lambda _: None,
     ) -> None:
+        """`progressed` is told of each task of which a vendor says that it is further."""
         self._store = store
         self._due = due
         self._personal = personal
@@ -95,6 +97,7 @@ class ProviderJobs:
         self._input_images = input_images
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
+        self._progressed = progressed
         self._asking: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         store.on_commit(self._wake_on_reservation)
@@ -225,6 +228,8 @@ class ProviderJobs:
             await self._fail(job, Refused(Fault.FAILED, "it never ended"))
         else:
             await self._due.progressed(job, progress, at)
+            if progress > job.progress:
+                self._progressed(job.task_id)
 
     async def _accepted(self, job: DueJob, provider_job_id: str) -> None:
         now = self._now()

@@ -165,7 +165,7 @@ class ModelList(BaseModel):
 
 
 def task_body(
-    row: asyncpg.Record,
+    row: asyncpg.Record | Mapping[str, Any],
     request: Mapping[str, Any] | None,
     progress: int,
     links: MediaLinks,

@@ -10,11 +10,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from kernel.clock import new_id
-from kernel.errors import Invalid, NotFound
 from kernel.http import Attempt, Caller, Replay, Resumed, idempotency_key, problem
-from kernel.identifiers import parsed, shown
 from kernel.money import to_credits
-from services.generation import read_model
 from services.generation.api.bodies import (
     EstimateBody,
     EstimateRequest,
@@ -23,22 +20,27 @@ from services.generation.api.bodies import (
     ModelAnswer,
     ModelList,
     TaskAnswer,
-    TaskList,
     model_body,
 )
+from services.generation.api.events import Feed, add_events
+from services.generation.api.listing import add_listing
+from services.generation.api.outcomes import add_outcomes
+from services.generation.api.task_ids import task_id_of
 from services.generation.api.tasks import Tasks, asked, subject_of
 
 WAIT_DEFAULT_S, WAIT_MAX_S = 60, 120
-NEWEST = UUID(int=2**128 - 1)
 RETRY_AFTER_S = "1"
 WORDS = ("prompt", "options", "metadata")
 
 
-def routes(tasks: Tasks) -> APIRouter:
+def routes(tasks: Tasks, feed: Feed) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation", tags=["generation"])
     _add_creation(router, tasks)
+    add_listing(router, tasks)
     _add_tasks(router, tasks)
+    add_events(router, feed)
     _add_models(router, tasks)
+    add_outcomes(router)
     return router
 
 
@@ -117,31 +119,10 @@ async def _creation_answer(
 
 
 def _add_tasks(router: APIRouter, tasks: Tasks) -> None:
-    @router.get("/tasks")
-    async def list_tasks(
-        caller: Caller,
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        cursor: str | None = None,
-    ) -> TaskList:
-        """The caller's tasks, newest first."""
-        before = NEWEST if cursor is None else parsed("task", cursor)
-        if before is None:
-            raise Invalid("invalid_cursor", "Not a cursor of this list.", {"field": "cursor"})
-        rows = await read_model.page(
-            tasks.store.database, caller.user_id, before=before, limit=limit + 1
-        )
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return TaskList(
-            success=True,
-            tasks=await tasks.bodies(rows),
-            next_cursor=shown("task", rows[-1]["task_id"]) if more else None,
-        )
-
     @router.get("/tasks/{task_id}")
     async def get_task(task_id: str, caller: Caller) -> TaskAnswer:
         """The task as it is now, with fresh links to its outputs."""
-        row = await tasks.find(_task_id(task_id), caller.user_id)
+        row = await tasks.find(task_id_of(task_id), caller.user_id)
         return TaskAnswer(success=True, task=await tasks.body(row))
 
     @router.get("/tasks/{task_id}/wait")
@@ -151,14 +132,15 @@ def _add_tasks(router: APIRouter, tasks: Tasks) -> None:
         timeout: Annotated[float, Query(ge=1, le=WAIT_MAX_S)] = WAIT_DEFAULT_S,  # noqa: ASYNC109 - the parameter's public name
     ) -> TaskAnswer:
         """The task once it has ended; after `timeout` seconds, as it is."""
-        row = await tasks.wait(_task_id(task_id), caller.user_id, timeout)
+        row = await tasks.wait(task_id_of(task_id), caller.user_id, timeout)
         return TaskAnswer(success=True, task=await tasks.body(row))
 
     @router.delete("/tasks/{task_id}")
-    async def cancel_task(task_id: str, caller: Caller) -> TaskAnswer:
-        """Cancel an active task; its credits go back."""
-        row = await tasks.cancel(_task_id(task_id), caller.user_id)
-        return TaskAnswer(success=True, task=await tasks.body(row))
+    async def delete_task(task_id: str, caller: Caller) -> TaskAnswer:
+        """Cancel an active task: its credits go back as the outcome policy says. One that has ended
+        is removed with its outputs, and there is none from then on; what it cost stays."""
+        body = await tasks.delete(task_id_of(task_id), caller.user_id)
+        return TaskAnswer(success=True, task=body)
 
 
 def _add_models(router: APIRouter, tasks: Tasks) -> None:
@@ -170,13 +152,6 @@ def _add_models(router: APIRouter, tasks: Tasks) -> None:
     @router.get("/models/{model_id:path}")
     async def get_model(model_id: str, _: Caller) -> ModelAnswer:
         return ModelAnswer(success=True, model=model_body(tasks.catalogue.find(model_id)))
-
-
-def _task_id(text: str) -> UUID:
-    task_id = parsed("task", text)
-    if task_id is None:
-        raise NotFound("task_not_found", "There is no such task.")
-    return task_id
 
 
 def _with_words(answer: dict[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:

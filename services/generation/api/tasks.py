@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from kernel.encryption import Personal
-from kernel.errors import Invalid, NotFound, Rejected, Unavailable
+from kernel.errors import Invalid, NotFound, Unavailable
 from kernel.event_store import EventStore
 from kernel.http import Attempt, Idempotency, Identity
 from kernel.links import MediaLinks
@@ -19,7 +19,12 @@ from kernel.outbox import Publisher
 from kernel.unit import Unit
 from kernel.waiting import Turns, Waiters
 from services.generation import read_model
-from services.generation.adapters.due_list import DueList, record_deadline, record_met
+from services.generation.adapters.due_list import (
+    DueList,
+    record_deadline,
+    record_met,
+    record_silence,
+)
 from services.generation.adapters.quotes import Quotes, Subject
 from services.generation.adapters.vendors import Vendors
 from services.generation.api.bodies import (
@@ -31,7 +36,12 @@ from services.generation.api.bodies import (
 from services.generation.api.screening import Screening
 from services.generation.domain.catalogue import Catalogue, ProviderModel
 from services.generation.domain.input_images import check_input_image
-from services.generation.domain.messages import CancelTask, CreateTask, GiveUpReserving
+from services.generation.domain.messages import (
+    CancelTask,
+    CreateTask,
+    GiveUpReserving,
+    RemoveTask,
+)
 from services.generation.domain.orders import Order, order_of
 from services.generation.domain.prices import WHOLE_PERCENT
 from services.generation.domain.task import SAGA, TASK
@@ -156,18 +166,24 @@ class Tasks:
                 timeout_s,
             )
 
-    async def cancel(self, task_id: UUID, user_id: UUID) -> asyncpg.Record:
-        """Cancel an active task. Raises `NotFound`, `Rejected` when it has ended."""
-        await self.find(task_id, user_id)
+    async def delete(self, task_id: UUID, user_id: UUID) -> TaskBody:
+        """Cancel an active task, remove one that has ended; the task as it is then, or last was.
 
-        async def work(unit: Unit) -> bool:
-            recorded = await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
+        One that ends while it is being cancelled is not removed: who asked has not seen its end.
+        Raises `NotFound`.
+        """
+        row = await self.find(task_id, user_id)
+        if row["stage"] in ENDED:
+            body = await self.body(row)
+            await self.store.transact(self._removal(task_id, user_id))
+            return body
+
+        async def work(unit: Unit) -> None:
+            await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
             record_met(unit, task_id)
-            return bool(recorded)
 
-        if not await self.store.transact(work):
-            raise Rejected("task_ended", "The task has ended; only an active one is cancelled.")
-        return await self.find(task_id, user_id)
+        await self.store.transact(work)
+        return await self.body(await self.find(task_id, user_id))
 
     async def bodies(self, rows: Sequence[asyncpg.Record]) -> list[TaskBody]:
         """Rows of one user as they are shown, with what the user asked and fresh links."""
@@ -239,6 +255,16 @@ class Tasks:
             await unit.decide(SAGA, TASK.stream_id(task_id), command)
             await self.personal.keep(unit, who.user_id, _ref(task_id), json.dumps(words))
             record_deadline(unit, task_id, deadline_at)
+
+        return work
+
+    def _removal(self, task_id: UUID, user_id: UUID) -> Callable[[Unit], Awaitable[None]]:
+        """With the words that it was asked in, and those that vendors said of it."""
+
+        async def work(unit: Unit) -> None:
+            await unit.decide(SAGA, TASK.stream_id(task_id), RemoveTask(unit.now))
+            self.personal.remove(unit, user_id, _ref(task_id))
+            record_silence(unit, task_id)
 
         return work
 

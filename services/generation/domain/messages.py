@@ -122,6 +122,13 @@ class CancelTask:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RemoveTask:
+    """Its user wants nothing of it any more; only of a task that has ended."""
+
+    at: datetime
+
+
 TaskCommand: TypeAlias = (
     CreateTask
     | HearReserved
@@ -132,6 +139,7 @@ TaskCommand: TypeAlias = (
     | HearStored
     | FailTask
     | CancelTask
+    | RemoveTask
 )
 
 
@@ -265,6 +273,16 @@ class TaskCancelled:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class TaskRemoved:
+    """Nobody sees it or its `outputs` any more; what it cost stays as it was."""
+
+    task_id: UUID
+    user_id: UUID
+    outputs: int
+    at: datetime
+
+
 TaskEvent: TypeAlias = (
     TaskCreated
     | TaskReserved
@@ -277,4 +295,5 @@ TaskEvent: TypeAlias = (
     | TaskFailed
     | TaskCancelled
     | OutputCameLate
+    | TaskRemoved
 )

@@ -1,8 +1,8 @@
 """The saga of one generation, as a decider: a task asks credits, a provider, then storage.
 
 pending (waits for credits) -> queued -> processing -> storing -> completed; from each to failed or
-cancelled. A late or repeated input never moves a task backwards, and the stage of a task that has
-ended never changes. Inputs may come in any order: what is too early is `Deferred`.
+cancelled. A late or repeated input never moves a task backwards, and a task that has ended stays as
+it ended, until its user removes it. Inputs may come in any order: what is too early is `Deferred`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
 
-from kernel.errors import Deferred, NotFound
+from kernel.errors import Deferred, NotFound, Rejected
 from kernel.messages import Aggregate, Decider
 from services.generation.domain.messages import (
     CancelTask,
@@ -27,6 +27,7 @@ from services.generation.domain.messages import (
     ProviderJobSubmitted,
     RecordProduced,
     RecordSubmitted,
+    RemoveTask,
     TaskCancelled,
     TaskCommand,
     TaskCompleted,
@@ -34,6 +35,7 @@ from services.generation.domain.messages import (
     TaskDeclined,
     TaskEvent,
     TaskFailed,
+    TaskRemoved,
     TaskReserved,
     TaskStarted,
 )
@@ -52,10 +54,11 @@ class Stage(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    REMOVED = "removed"
 
     @property
     def ended(self) -> bool:
-        return self in {Stage.COMPLETED, Stage.FAILED, Stage.CANCELLED}
+        return self in {Stage.COMPLETED, Stage.FAILED, Stage.CANCELLED, Stage.REMOVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ def evolve(state: Task, event: TaskEvent) -> Task:
             return replace(state, stage=Stage.FAILED)
         case TaskCancelled():
             return replace(state, stage=Stage.CANCELLED)
+        case TaskRemoved():
+            return replace(state, stage=Stage.REMOVED)
         case ProviderJobSubmitted():
             return state
         case _:
@@ -131,13 +136,14 @@ def evolve(state: Task, event: TaskEvent) -> Task:
 
 
 def decide(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
-    """Raises `NotFound` for a task that was never created, `Deferred` for what is too early."""
+    """Raises `NotFound` for a task that was never created, `Deferred` for what is too early,
+    `Rejected` for the removal of a task that goes on."""
     if isinstance(command, CreateTask):
         return () if state.stage != Stage.NONE else (_created(command),)
     if state.stage == Stage.NONE:
         raise NotFound("task_not_found", "There is no such task.")
     if state.stage.ended:
-        return _too_late(command, state) if isinstance(command, RecordProduced) else ()
+        return _after_its_end(command, state)
     match command:
         case HearReserved():
             return _reserved(command, state)
@@ -155,8 +161,18 @@ def decide(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
             return (_failed(command, state),)
         case CancelTask():
             return (_cancelled(command, state),)
+        case RemoveTask():
+            raise Rejected("task_active", "The task goes on; only one that has ended is removed.")
         case _:
             assert_never(command)
+
+
+def _after_its_end(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
+    if isinstance(command, RecordProduced):
+        return _too_late(command, state)
+    if isinstance(command, RemoveTask) and state.stage != Stage.REMOVED:
+        return (TaskRemoved(state.task_id, state.user_id, state.outputs, command.at),)
+    return ()
 
 
 def _created(command: CreateTask) -> TaskCreated:
@@ -348,6 +364,7 @@ TASK: Aggregate[TaskEvent, Task] = Aggregate(
         TaskFailed,
         TaskCancelled,
         OutputCameLate,
+        TaskRemoved,
     ),
 )
 

@@ -18,6 +18,7 @@ from services.storage.domain import ExpectOutput
 LEASE: Final = timedelta(seconds=90)
 """Who still works renews it well before its end, and so is not overtaken."""
 
+REMOVALS: Final = "storage.removals"
 FENCED_TABLE: Final = "output_fetches"
 _MINE: Final = "task_id = $1 AND output_index = $2 AND claims = $3 AND state = 'waiting'"
 
@@ -107,41 +108,43 @@ class DueList:
                 *(fetch.task_id, fetch.output_index, fetch.claims, error, next_try_at),
             )
 
-    async def owner_is_erased(self, fetch: DueFetch) -> bool:
+    async def is_unwanted(self, fetch: DueFetch) -> bool:
+        """Its owner has been erased, or has removed the task."""
         async with self._database.connection() as connection:
             return bool(
                 await connection.fetchval(
-                    "SELECT EXISTS (SELECT FROM storage.erasures WHERE user_id = $1)",
-                    fetch.user_id,
+                    "SELECT EXISTS (SELECT FROM storage.erasures WHERE user_id = $1)"
+                    " OR EXISTS (SELECT FROM storage.removals WHERE task_id = $2)",
+                    *(fetch.user_id, fetch.task_id),
                 )
             )
 
-    async def hasten(self, user_id: UUID, now: datetime, limit: int) -> None:
-        """Make some of the user's outputs that wait for another attempt due now."""
+    async def hasten(self, of: UUID, now: datetime, limit: int, *, by: str = "user_id") -> None:
+        """Make some of the outputs of that user, or task, that wait for another attempt due now."""
         async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE storage.output_fetches SET next_try_at = $2 WHERE ctid = ANY(ARRAY("
                 "SELECT ctid FROM storage.output_fetches"
-                " WHERE user_id = $1 AND state = 'waiting' AND next_try_at > $2 LIMIT $3))",
-                *(user_id, now, limit),
+                f" WHERE {by} = $1 AND state = 'waiting' AND next_try_at > $2 LIMIT $3))",
+                *(of, now, limit),
             )
 
-    async def ended_of(self, user_id: UUID, limit: int) -> Sequence[EndedFetch]:
-        """Outputs of the user with which no worker is busy any more."""
+    async def ended_of(self, of: UUID, limit: int, *, by: str = "user_id") -> Sequence[EndedFetch]:
+        """Outputs of that user, or task, with which no worker is busy any more."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 "SELECT task_id, output_index, user_id, object_key FROM storage.output_fetches"
-                " WHERE user_id = $1 AND state <> 'waiting' LIMIT $2",
-                *(user_id, limit),
+                f" WHERE {by} = $1 AND state <> 'waiting' LIMIT $2",
+                *(of, limit),
             )
         return [EndedFetch(**row) for row in rows]
 
-    async def has_any_of(self, user_id: UUID) -> bool:
+    async def has_any_of(self, of: UUID, *, by: str = "user_id") -> bool:
         async with self._database.connection() as connection:
             return bool(
                 await connection.fetchval(
-                    "SELECT EXISTS (SELECT FROM storage.output_fetches WHERE user_id = $1)",
-                    user_id,
+                    f"SELECT EXISTS (SELECT FROM storage.output_fetches WHERE {by} = $1)",
+                    of,
                 )
             )
 

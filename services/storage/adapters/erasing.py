@@ -41,21 +41,23 @@ class Erasing:
         """Some outputs of the user, until there is none."""
         ended = await self._due.ended_of(user_id, BATCH)
         for fetch in ended:
-            await self._erase(fetch)
+            await erase_output(self._store, self._objects, fetch)
         if len(ended) == BATCH:
             return 0
         await self._due.hasten(user_id, self._store.clock.now(), BATCH)
         return LOOK_AGAIN_S if await self._due.has_any_of(user_id) else None
 
-    async def _erase(self, fetch: EndedFetch) -> None:
-        await delete_objects(self._objects, fetch)
 
-        async def work(unit: Unit) -> None:
-            stream_id = stream_of(fetch.task_id, fetch.output_index)
-            await unit.decide(OUTPUTS, stream_id, EraseOutput())
-            record_forgotten(unit, fetch)
+async def erase_output(store: EventStore, objects: LocalObjectStore, fetch: EndedFetch) -> None:
+    """What is stored of it, then what names it."""
+    await delete_objects(objects, fetch)
 
-        await self._store.transact(work)
+    async def work(unit: Unit) -> None:
+        stream_id = stream_of(fetch.task_id, fetch.output_index)
+        await unit.decide(OUTPUTS, stream_id, EraseOutput())
+        record_forgotten(unit, fetch)
+
+    await store.transact(work)
 
 
 async def delete_objects(objects: LocalObjectStore, fetch: DueFetch | EndedFetch) -> None:

@@ -52,7 +52,7 @@ CLAIMS_MAX: Final = 16
 THUMBNAIL_TYPE: Final = "image/webp"
 
 _CANNOT_STORE: Final = RefuseOutput("storage_failed", "The output could not be stored.")
-_OWNER_ERASED: Final = RefuseOutput("owner_erased", "Its owner has been erased.")
+_UNWANTED: Final = RefuseOutput("not_wanted", "Its task was removed, or its owner erased.")
 _UNKNOWN_KIND: Final = RefuseOutput("unsupported_type", "Outputs of this kind cannot be stored.")
 
 _log = structlog.get_logger(__name__)
@@ -125,9 +125,9 @@ class OutputWorker:
 
     async def _attempt(self, fetch: DueFetch) -> KeepOutput | RefuseOutput | None:
         """How the output ends; None when it is to be tried again. Raises `Overtaken`."""
-        if await self._due.owner_is_erased(fetch):
+        if await self._due.is_unwanted(fetch):
             await delete_objects(self._objects, fetch)
-            return _OWNER_ERASED
+            return _UNWANTED
         if fetch.task_type not in BOUNDS:
             return _UNKNOWN_KIND
         if fetch.claims > CLAIMS_MAX:
@@ -212,7 +212,7 @@ class OutputWorker:
                 record_end(unit, fetch, "done")
             else:
                 record_end(unit, fetch, "rejected", ending.code)
-            if ending is _OWNER_ERASED:
+            if ending is _UNWANTED:
                 record_forgotten(unit, fetch)
 
         try:

@@ -10,16 +10,18 @@ from tests.campaign.invariants.violation import Violation
 
 
 def completed_outputs_are_on_disk(reads: FinalReads) -> Iterable[Violation]:
-    """4: a completed task has each of its outputs; what was stored lies there with its hash."""
-    stored = {
-        (event.data["task_id"], event.data["index"]): event.data["file"]
-        for event in reads.services["storage"].events
-        if event.type == "OutputStored"
-    }
-    for (task_id, index), file in stored.items():
-        for words in _faults(reads.objects_root, file):
+    """4: a completed task has each of its outputs; what was stored lies there with its hash, and
+    is gone once its task was removed."""
+    stored, erased = _told_of(reads, "OutputStored"), _told_of(reads, "OutputErased")
+    for (task_id, index), data in stored.items():
+        gone = (task_id, index) in erased
+        for words in _remains(reads, data) if gone else _faults(reads.objects_root, data["file"]):
             yield Violation(4, f"task-{task_id}", f"output {index}: {words}")
     for task_id, events in reads.tasks.items():
+        removed = any(event.type == "TaskRemoved" for event in events)
+        for index in [index for of, index in stored if of == task_id and removed]:
+            if (task_id, index) not in erased:
+                yield Violation(4, f"task-{task_id}", f"was removed, and has output {index} still")
         outputs = range(events[0].data["outputs"])
         kept = {e.data["index"]: e.data["file"] for e in events if e.type == "OutputKept"}
         completed = any(event.type == "TaskCompleted" for event in events)
@@ -27,8 +29,24 @@ def completed_outputs_are_on_disk(reads: FinalReads) -> Iterable[Violation]:
             words = f"keeps {len(kept)} of {len(outputs)} outputs, completed: {completed}"
             yield Violation(4, f"task-{task_id}", words)
         for index, file in kept.items():
-            if file != stored.get((task_id, index)):
+            if file != stored.get((task_id, index), {}).get("file"):
                 yield Violation(4, f"task-{task_id}", f"output {index} is not what was stored")
+
+
+def _told_of(reads: FinalReads, kind: str) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """What storage has said so, by task and output."""
+    return {
+        (event.data["task_id"], event.data["index"]): event.data
+        for event in reads.services["storage"].events
+        if event.type == kind
+    }
+
+
+def _remains(reads: FinalReads, data: Mapping[str, Any]) -> Iterable[str]:
+    file = data["file"]
+    for key in (file["key"], file["thumbnail_key"]):
+        if key is not None and (reads.objects_root / key).exists():
+            yield f"{key} is there still"
 
 
 def _faults(objects_root: Path, file: Mapping[str, Any]) -> Iterable[str]:

@@ -10,6 +10,7 @@ from tests.campaign.invariants.violation import Violation
 ENDINGS: Final = frozenset({"TaskCompleted", "TaskFailed", "TaskCancelled", "TaskDeclined"})
 LATE: Final = "OutputCameLate"
 """It is noted after the end, and changes nothing of it."""
+AFTER_THE_END: Final = frozenset({LATE, "TaskRemoved"})
 
 
 def tasks_end(reads: FinalReads) -> Iterable[Violation]:
@@ -24,7 +25,7 @@ def tasks_end(reads: FinalReads) -> Iterable[Violation]:
         if len(endings) != 1:
             yield Violation(1, f"task-{task_id}", f"endings: {', '.join(endings) or 'none'}")
             continue
-        last = [event for event in events if event.type != LATE][-1]
+        last = [event for event in events if event.type not in AFTER_THE_END][-1]
         if last.type not in ENDINGS:
             yield Violation(1, f"task-{task_id}", f"{last.type} after its end")
 
