@@ -19,11 +19,15 @@ from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
 from kernel.waiting import Turns, Waiters
+from services.generation.adapters.breaker import Breakers
+from services.generation.adapters.callbacks import Callbacks
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
 from services.generation.adapters.google import GoogleProvider
+from services.generation.adapters.job_records import JobRecords
 from services.generation.adapters.kie import KieProvider
+from services.generation.adapters.lanes import Lanes
 from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
@@ -84,7 +88,15 @@ def vendors_of(
         providers["google"] = GoogleProvider(f"{sandbox_url}/google", SANDBOX_KEY)
     else:
         keyless["google"] = GoogleProvider(settings.google_base_url, NO_KEY)
-    return Vendors(providers, own_keys, keyless)
+    keys = {"kie": kie, "google": google}
+    played = frozenset(name for name in providers if keys[name] is None)
+    return Vendors(providers, own_keys, keyless, played)
+
+
+def callbacks_of(platform: Platform) -> Callbacks:
+    secret = platform.encryption.derived_secret("callbacks")
+    former = platform.encryption.former_secrets("callbacks")
+    return Callbacks(secret, platform.public_base_url, former)
 
 
 def create_service(settings: GenerationSettings, platform: Platform, vendors: Vendors) -> Service:
@@ -98,13 +110,21 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     due = DueList(database, timedelta(seconds=settings.unknown_for_s))
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
+    callbacks = callbacks_of(platform)
+    breakers = Breakers("submits")
+    first_look_s = settings.first_look_s
+    objects = LocalObjectStore(settings.objects_root)
     jobs = ProviderJobs(
         store,
         due,
-        personal,
-        vendors,
-        LocalObjectStore(settings.objects_root),
-        first_look_s=settings.first_look_s,
+        Lanes(database, catalogue.limits, breakers, vendors.played),
+        JobRecords(store, objects, timedelta(seconds=first_look_s)),
+        breakers=breakers,
+        personal=personal,
+        vendors=vendors,
+        catalogue=catalogue,
+        callbacks=callbacks,
+        first_look_s=first_look_s,
         sole_owner=platform.sole_owner,
     )
     tasks = Tasks(

@@ -9,6 +9,7 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
     TaskCancelled,
     TaskCompleted,
@@ -95,7 +96,9 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 price_units=event.price_units,
                 produced_at=event.at,
             )
-        case TaskReserved() | TaskDeclined() | ProviderJobSubmitted() | OutputKept():
+        case TaskReserved() | TaskDeclined() | OutputKept():
+            return None
+        case ProviderJobSubmitted() | ProviderAttemptFailed():
             return None
         case _:
             assert_never(event)

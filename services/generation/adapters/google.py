@@ -108,6 +108,16 @@ class GoogleProvider:
         del provider_job_id
         return Refused(Fault.LOST, "The provider keeps no jobs.")
 
+    async def cancel(self, provider_job_id: str) -> bool:
+        """There is no way to."""
+        del provider_job_id
+        return False
+
+    async def find(self, job: Job) -> Submission | None:
+        """There is neither a key of a request nor a list of jobs."""
+        del job
+        return None
+
     async def aclose(self) -> None:
         await self._client.aclose()
 

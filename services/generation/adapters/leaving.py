@@ -9,7 +9,7 @@ from uuid import UUID
 
 from kernel.event_store import EventStore
 from kernel.unit import Unit
-from services.generation.adapters.due_list import record_met
+from services.generation.adapters.due_list import record_cancel, record_met
 from services.generation.domain.messages import CancelTask
 from services.generation.domain.task import SAGA, TASK
 
@@ -81,8 +81,10 @@ class Leaving:
 
     async def _cancel(self, task_id: UUID) -> None:
         async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
+            recorded = await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
             record_met(unit, task_id)
+            if recorded:
+                record_cancel(unit, task_id)
 
         await self._store.transact(work)
 

@@ -26,7 +26,7 @@ HISTORY_MAX: Final = 1_000
 FACTS: Final = (
     *("price_units", "charged_units", "outcome", "code"),
     *("required_units", "available_units", "limited"),
-    *("index", "attempt", "provider", "own_key", "outputs", "model_id", "task_type"),
+    *("index", "attempt", "provider", "own_key", "outputs", "model_id", "task_type", "fault"),
 )
 """What explains a charge. No user's words, no address of an output, no vendor's name of a job."""
 _FIRST: Final = UUID(int=0)

@@ -19,7 +19,12 @@ from kernel.outbox import Publisher
 from kernel.unit import Unit
 from kernel.waiting import Turns, Waiters
 from services.generation import read_model
-from services.generation.adapters.due_list import DueList, record_deadline, record_met
+from services.generation.adapters.due_list import (
+    DueList,
+    record_cancel,
+    record_deadline,
+    record_met,
+)
 from services.generation.adapters.vendors import Vendors
 from services.generation.api.bodies import (
     EstimateRequest,
@@ -146,6 +151,8 @@ class Tasks:
         async def work(unit: Unit) -> bool:
             recorded = await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
             record_met(unit, task_id)
+            if recorded:
+                record_cancel(unit, task_id)
             return bool(recorded)
 
         if not await self.store.transact(work):
