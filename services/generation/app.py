@@ -33,7 +33,7 @@ from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.vendors import Vendors
-from services.generation.api import Tasks, internal_routes, routes
+from services.generation.api import Hints, Tasks, callback_routes, internal_routes, routes
 from services.generation.domain.task import TASK
 from services.generation.inbox import subscriptions
 from services.generation.outbox import announce
@@ -142,6 +142,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,
     )
+    hints = Hints(callbacks, due, clock, jobs.wake)
     inbox = Inbox("generation", store, subscriptions())
     leaving = Leaving(store)
     shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
@@ -150,7 +151,12 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         name="generation",
         app=create_app(
             "generation",
-            [routes(tasks), internal_routes(database), dead_letter_routes(inbox)],
+            [
+                routes(tasks),
+                internal_routes(database, due),
+                callback_routes(hints),
+                dead_letter_routes(inbox),
+            ],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
         ),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.generation.domain.fairness import UNLIMITED, LaneLimits, Turn, shares
@@ -32,6 +32,7 @@ queues = st.lists(
 ).map(lambda rows: [turn(UUID(int=nth), *row) for nth, row in enumerate(rows)])
 
 
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(queues, st.integers(0, 30))
 def test_fills_the_room_and_gives_nobody_more_than_waits(turns: list[Turn], room: int) -> None:
     begun = shares(turns, room)
@@ -40,6 +41,7 @@ def test_fills_the_room_and_gives_nobody_more_than_waits(turns: list[Turn], room
     assert all(0 < jobs <= waiting[user_id] for user_id, jobs in begun.items())
 
 
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(queues, st.integers(0, 30))
 def test_nobody_gets_a_place_while_somebody_with_fewer_waits(turns: list[Turn], room: int) -> None:
     begun = shares(turns, room)

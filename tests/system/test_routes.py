@@ -16,6 +16,7 @@ INTERNAL = (
     "/internal/tasks/history",
     "/internal/tasks/live",
     "/internal/tasks/states",
+    "/internal/tasks/unknown",
 )
 PARAMETER = re.compile(r"\{([^}]+)\}")
 ROUTES = {
@@ -62,6 +63,7 @@ ROUTES = {
     ("GET", "/api/v2/generation/tasks/{task_id}"),
     ("DELETE", "/api/v2/generation/tasks/{task_id}"),
     ("GET", "/api/v2/generation/tasks/{task_id}/wait"),
+    ("POST", "/api/v2/generation/callbacks/{provider}/{token}"),
     ("GET", "/api/v2/generation/models"),
     ("GET", "/api/v2/generation/models/{model_id}"),
     ("GET", "/api/v2/generation/credits"),

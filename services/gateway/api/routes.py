@@ -184,6 +184,14 @@ GENERATION: Final = (
         "Wait for a task",
         scope="generation:read",
     ),
+    Route(
+        "POST",
+        f"{_V2}/callbacks/{{provider}}/{{token}}",
+        "generation",
+        "Where vendors say that a job may have ended",
+        Auth.NONE,
+        limit=None,
+    ),
     Route("POST", f"{_V2}/estimate", "generation", "Price a request", scope="generation:read"),
     Route("GET", f"{_V2}/models", "generation", "List models", scope="generation:read"),
     Route(

@@ -112,11 +112,12 @@ class Lanes:
         return self._limits.get(lane.partition(":")[0], UNLIMITED)
 
     def running(self, lane: str) -> int:
-        """How many jobs of the lane had not ended when it was last looked at."""
+        """How many jobs of the lane have not ended, as far as this process knows."""
         return self._running.get(lane, 0)
 
     def freed(self, lane: str) -> bool:
         """A job of the lane has ended; whether somebody may have waited for that."""
+        self._running[lane] = max(0, self._running.get(lane, 0) - 1)
         return self._rests.pop(lane, None) is not None
 
     def rest(self, lane: str, until: datetime) -> None:
@@ -179,6 +180,7 @@ class Lanes:
         for lane, of_lane in turns.items():
             share = shares(of_lane, min(rooms[lane], room))
             room -= sum(share.values())
+            self._running[lane] += sum(share.values())
             begun += [(lane, user_id, jobs) for user_id, jobs in share.items()]
         if not begun:
             return ()
