@@ -1,4 +1,4 @@
-"""Vendors' callbacks: whoever knows the address makes the next look come sooner, and nothing else."""
+"""Vendors' callbacks: who knows the address makes the next look come sooner, and no more."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ def test_a_token_opens_its_job_at_its_provider_alone() -> None:
     token = callbacks.token("kie", job_id)
     assert callbacks.job_of("kie", token) == job_id
     assert callbacks.job_of("google", token) is None
-    for wrong in ("", "x", token[:-1], token + "A", f"A{token[1:]}", "é" * 54, "A" * 54, token * 9):
+    for wrong in ("", "x", token[:-1], token + "A", f"B{token[1:]}", "é" * 54, "A" * 54, token * 9):
         assert callbacks.job_of("kie", wrong) is None
 
 
@@ -73,5 +73,5 @@ async def test_answers_at_once_and_to_nobody_else(generation: Generation) -> Non
     for body in (None, {"code": 200, "data": {"state": "success"}}, "nonsense"):
         answer = await generation.call("POST", f"/callbacks/kie/{token}", None, body)
         assert (answer.status_code, answer.content) == (202, b"")
-    for path in (f"/callbacks/google/{token}", f"/callbacks/kie/{token[:-2]}aa"):
+    for path in (f"/callbacks/google/{token}", f"/callbacks/kie/B{token[1:]}"):
         assert (await generation.call("POST", path, None)).status_code == 404
