@@ -10,7 +10,17 @@ from bench.repetitions import RESULTS, Row
 
 README: Final = Path(__file__).parent / "README.md"
 BENCHES: Final = (
-    *("append", "relay", "consume", "handled", "ledger", "ledger_size", "saga", "key_check"),
+    *(
+        "append",
+        "relay",
+        "consume",
+        "handled",
+        "ledger",
+        "ledger_size",
+        "saga",
+        "key_check",
+        "in_flight",
+    ),
 )
 BEGIN: Final = "<!-- python -m bench.table writes what follows -->\n"
 END: Final = "<!-- until here -->\n"

@@ -32,6 +32,7 @@ from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
+from services.generation.adapters.queue import Queue
 from services.generation.adapters.vendors import Vendors
 from services.generation.api import Hints, Tasks, callback_routes, internal_routes, routes
 from services.generation.domain.task import TASK
@@ -130,6 +131,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     tasks = Tasks(
         store=store,
         due=due,
+        queue=Queue(database, clock),
         personal=personal,
         idempotency=idempotency,
         publisher=publisher,

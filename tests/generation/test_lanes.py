@@ -1,6 +1,7 @@
 """Lanes: no key is asked for more than its vendor takes, and nobody waits for another's queue."""
 
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from kernel.clock import new_id
 from services.generation.adapters.breaker import Breakers
 from services.generation.adapters.lanes import WINDOW_SLACK, Lanes
 from services.generation.adapters.providers import Succeeded
+from services.generation.adapters.queue import Place, Queue
 from services.generation.domain.fairness import LaneLimits
 from tests.generation.conftest import Bench
 
@@ -109,6 +111,25 @@ async def test_what_the_sandbox_plays_has_no_limits(bench: Bench) -> None:
     limits = {"kie": LaneLimits(at_once=1)}
     lanes = Lanes(bench.platform.database, limits, Breakers("submits"), frozenset({"kie"}))
     assert len(await lanes.claim(bench.clock.now(), room=64)) == 10
+
+
+async def test_a_task_is_told_its_place_and_how_long_that_may_take(bench: Bench) -> None:
+    bench.limits["kie"] = LaneLimits(submits=6, window_s=60)
+    many = await queue(bench, 20)
+    await bench.attend()
+    other = replace(bench, user_id=new_id())
+    first, second = await other.task(), await other.task()
+    places = await Queue(bench.platform.database, bench.clock).places([many, first, second])
+    assert places == {many: Place(1, 10), first: Place(2, 20), second: Place(4, 40)}
+
+
+async def test_a_task_that_has_left_the_queue_has_no_place(bench: Bench) -> None:
+    begun = await bench.task()
+    await bench.attend()
+    waiting = await bench.task()
+    bench.clock.turn(timedelta(hours=1))
+    found = await Queue(bench.platform.database, bench.clock).places([begun, waiting])
+    assert found == {waiting: Place(1, None)}
 
 
 @pytest.mark.parametrize("looks_per_s", [None, 2.0])

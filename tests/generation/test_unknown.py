@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from kernel.errors import NotFound
+from kernel.http.identity import HEADER, ITSELF
 from services.generation.adapters.due_list import LEASE, record_cancel
 from services.generation.adapters.provider_jobs import FIND_MAX_S
 from services.generation.adapters.providers import (
@@ -91,7 +92,7 @@ async def test_a_job_that_is_found_after_its_tasks_end_is_followed_and_not_charg
 async def test_services_alone_are_told_what_is_unknown(generation: Generation) -> None:
     tokens = generation.platform.internal_tokens
     path = "http://generation/internal/tasks/unknown"
-    for who, status in ((person(), 403), (of_service("operator"), 200)):
+    for who, status in ((person(), 403), (ITSELF, 200)):
         answer = await generation.client.post(path, headers={HEADER: tokens.mint(who)})
         assert answer.status_code == status
 

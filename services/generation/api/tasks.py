@@ -25,6 +25,7 @@ from services.generation.adapters.due_list import (
     record_deadline,
     record_met,
 )
+from services.generation.adapters.queue import Queue
 from services.generation.adapters.vendors import Vendors
 from services.generation.api.bodies import (
     EstimateRequest,
@@ -58,6 +59,7 @@ class Tasks:
 
     store: EventStore
     due: DueList
+    queue: Queue
     personal: Personal
     idempotency: Idempotency
     publisher: Publisher
@@ -168,6 +170,8 @@ class Tasks:
             texts = await self.personal.read(connection, rows[0]["user_id"], refs)
         active = [row["task_id"] for row in rows if row["stage"] not in ENDED]
         progress = await self.due.progress_of(active) if active else {}
+        queued = [row["task_id"] for row in rows if row["stage"] == "queued"]
+        places = await self.queue.places(queued)
         now = self.store.clock.now()
         return [
             task_body(
@@ -176,6 +180,7 @@ class Tasks:
                 progress.get(row["task_id"], 0),
                 self.links,
                 now,
+                places.get(row["task_id"]),
             )
             for row in rows
         ]
