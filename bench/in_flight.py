@@ -178,7 +178,7 @@ async def _followed(vendor: _Vendor, database: Database, home: Path) -> Figures:
         count=TASKS,
     )
     began_s = perf_counter()
-    working = asyncio.create_task(service.workers[0]())
+    working = asyncio.ensure_future(service.workers[0]())
     try:
         await _until(database, "submitted", TASKS)
         filled_s = perf_counter() - began_s

@@ -117,8 +117,11 @@ async def test_a_task_is_told_its_place_and_how_long_that_may_take(bench: Bench)
     bench.limits["kie"] = LaneLimits(submits=6, window_s=60)
     many = await queue(bench, 20)
     await bench.attend()
+    bench.clock.turn(timedelta(seconds=1))
     other = replace(bench, user_id=new_id())
-    first, second = await other.task(), await other.task()
+    first = await other.task()
+    bench.clock.turn(timedelta(seconds=1))
+    second = await other.task()
     places = await Queue(bench.platform.database, bench.clock).places([many, first, second])
     assert places == {many: Place(1, 10), first: Place(2, 20), second: Place(4, 40)}
 

@@ -11,6 +11,7 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
     TaskCancelled,
     TaskCompleted,
@@ -114,6 +115,7 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
             cancelled_at=AT,
         ),
     ),
+    (ProviderAttemptFailed(ID, 0, 1, "kie", "unavailable", AT), None),
     (
         OutputCameLate(ID, PAYER, 1, "kie", 7_500, AT),
         public.LateOutputProduced(

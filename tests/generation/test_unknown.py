@@ -148,7 +148,7 @@ def before_the_question(bench: Bench) -> None:
         store.read = read  # type: ignore[method-assign]  # once
         raise asyncio.CancelledError
 
-    store.read = die  # type: ignore[method-assign]
+    store.read = die  # type: ignore[assignment,method-assign]
 
 
 def before_the_record(bench: Bench) -> None:
@@ -186,7 +186,7 @@ def _die_keeping(bench: Bench, put: Callable[..., Awaitable[object]]) -> None:
         await put(*arguments)
         raise asyncio.CancelledError
 
-    bench.objects.put_bytes = die  # type: ignore[method-assign]
+    bench.objects.put_bytes = die  # type: ignore[assignment,method-assign]
 
 
 GOES_ON, GIVEN_UP = Stage.STORING, Stage.FAILED

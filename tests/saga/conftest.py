@@ -124,6 +124,14 @@ class Vendor:
             case _:
                 return Succeeded(("https://cdn.test/a.png",))
 
+    async def cancel(self, provider_job_id: str) -> bool:
+        del provider_job_id
+        return False
+
+    async def find(self, job: Job) -> Submission | None:
+        del job
+        return None
+
     async def aclose(self) -> None:
         pass
 

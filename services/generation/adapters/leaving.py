@@ -36,7 +36,7 @@ _DELETIONS: Final = (
     UPDATE generation.provider_jobs SET error = NULL WHERE job_id = ANY(ARRAY(
         SELECT job_id FROM generation.provider_jobs
         JOIN generation_read.generation_tasks USING (task_id)
-        WHERE user_id = $1 AND error IS NOT NULL LIMIT $2))""",
+        WHERE generation_tasks.user_id = $1 AND error IS NOT NULL LIMIT $2))""",
 )
 
 
@@ -101,7 +101,7 @@ class Leaving:
                     "SELECT EXISTS (SELECT FROM generation.provider_jobs"
                     " JOIN generation_read.generation_tasks USING (task_id)"
                     " WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')"
-                    " AND user_id = $1)",
+                    " AND generation_tasks.user_id = $1)",
                     user_id,
                 )
             )

@@ -6,6 +6,7 @@ anybody's second.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil
 from typing import Final
 from uuid import UUID
@@ -24,7 +25,7 @@ _PLACES: Final = """
         ORDER BY task_id, next_look_at, job_id
     ), lanes AS (
         SELECT lane, (SELECT count(*) FROM (SELECT 1 FROM generation.provider_jobs AS job
-            WHERE job.lane = found.lane AND asked_at > $2::timestamptz - $3::integer * interval '1 s'
+            WHERE job.lane = found.lane AND asked_at > $2::timestamptz - $3::interval
             LIMIT $4) AS lately) AS pace
         FROM (SELECT DISTINCT lane FROM mine) AS found
     ), turns AS (
@@ -61,7 +62,11 @@ class Queue:
             return {}
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                _PLACES, list(task_ids), self._clock.now(), PACE_OVER_S, COUNTED_MAX
+                _PLACES,
+                list(task_ids),
+                self._clock.now(),
+                timedelta(seconds=PACE_OVER_S),
+                COUNTED_MAX,
             )
         return {row["task_id"]: _place(row["place"], row["pace"]) for row in rows}
 

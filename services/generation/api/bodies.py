@@ -87,8 +87,8 @@ class ErrorBody(BaseModel):
 
 
 class TaskBody(BaseModel):
-    """`status` goes pending, processing, then completed, failed or cancelled. While it waits for its
-    provider, `queue_position` (1 is next) and `estimated_seconds` say for how long that may be."""
+    """`status` goes pending, processing, then completed, failed or cancelled. While it waits for
+    its provider, `queue_position` (1 is next) and `estimated_seconds` say for how long."""
 
     id: str
     status: str
@@ -169,6 +169,7 @@ def task_body(
     progress: int,
     links: MediaLinks,
     now: datetime,
+    *,
     place: Place | None = None,
 ) -> TaskBody:
     """`request` is what its owner asked (prompt, options, metadata), None once erased; `place` is

@@ -180,7 +180,7 @@ class Tasks:
                 progress.get(row["task_id"], 0),
                 self.links,
                 now,
-                places.get(row["task_id"]),
+                place=places.get(row["task_id"]),
             )
             for row in rows
         ]
