@@ -95,11 +95,7 @@ class DueList:
             rows = await connection.fetch(
                 f"""
                 UPDATE generation.provider_jobs SET lease_until = $1::timestamptz + $2
-                WHERE job_id = ANY(ARRAY(
-                    SELECT job_id FROM generation.provider_jobs
-                    WHERE state IN ('submitted', 'unknown') AND next_look_at <= $1
-                        AND (lease_until IS NULL OR lease_until < $1)
-                    ORDER BY next_look_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+                WHERE job_id = ANY(ARRAY(SELECT generation.due_jobs($1, $3)))
                 RETURNING {COLUMNS}""",
                 now,
                 LEASE,

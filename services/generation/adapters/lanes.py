@@ -171,7 +171,7 @@ class Lanes:
         if not rooms:
             return ()
         turns: dict[str, list[Turn]] = {}
-        for row in await connection.fetch(_TURNS, list(rooms), now, room):
+        for row in await connection.fetch(_TURNS, list(rooms), now, max(rooms.values())):
             turn = Turn(
                 row["user_id"], row["waiting"], row["running"], row["served_at"], row["due_at"]
             )

@@ -54,6 +54,8 @@ UNAVAILABLE_MAX: Final = 3
 """Refusals of one job, after which another provider is asked."""
 LOOKS_MAX = 20_000
 """More than any deadline leaves time for: then a vendor's job that never ends is left alone."""
+LOOKS_PER_S: Final = 1_000.0
+"""In a lane whose vendor says nothing of it: what half a processor can do."""
 POLL_EVERY_S = 1.0
 LANE_POLL_S: Final = 0.25
 """How soon room in a lane is seen that another process made."""
@@ -410,10 +412,8 @@ class ProviderJobs:
         """Later and later, and no sooner than the lane's jobs can be looked at in their turn."""
         grown_s = self._first_look_s * LOOK_GROWTH ** min(job.looks + 1, 16)
         delay_s = min(grown_s, max(LOOK_MAX_S, self._first_look_s))
-        looks_per_s = self._lanes.limits_of(job.lane).looks_per_s
-        if looks_per_s is not None:
-            delay_s = max(delay_s, self._lanes.running(job.lane) / looks_per_s)
-        return self._in(delay_s, job)
+        looks_per_s = self._lanes.limits_of(job.lane).looks_per_s or LOOKS_PER_S
+        return self._in(max(delay_s, self._lanes.running(job.lane) / looks_per_s), job)
 
     def _after_refusal(self, job: DueJob, refused: Refused) -> datetime:
         grown_s = min(TRANSIENT_MAX_S, TRANSIENT_FIRST_S * 2 ** min(job.looks, 10))

@@ -37,6 +37,19 @@ def upgrade() -> None:
         CREATE INDEX provider_jobs_due ON generation.provider_jobs (next_look_at)
             WHERE state IN ('submitted', 'unknown')"""
     )
+    # In the order of its index, whatever the planner knows of a table that changes so fast: sorting
+    # all that is due for each claim took 50 ms of ten thousand jobs.
+    op.execute(
+        """
+        CREATE FUNCTION generation.due_jobs(at timestamptz, at_most integer) RETURNS SETOF uuid
+        LANGUAGE sql VOLATILE SET enable_bitmapscan = off SET enable_seqscan = off
+        BEGIN ATOMIC
+            SELECT job_id FROM generation.provider_jobs
+            WHERE state IN ('submitted', 'unknown') AND next_look_at <= at
+                AND (lease_until IS NULL OR lease_until < at)
+            ORDER BY next_look_at LIMIT at_most FOR UPDATE SKIP LOCKED;
+        END"""
+    )
     op.execute(
         """
         CREATE INDEX provider_jobs_waiting
@@ -46,6 +59,11 @@ def upgrade() -> None:
         """
         CREATE INDEX provider_jobs_running ON generation.provider_jobs (lane, user_id)
             WHERE state IN ('submitting', 'submitted', 'unknown')"""
+    )
+    op.execute(
+        """
+        CREATE INDEX provider_jobs_put_off ON generation.provider_jobs (next_look_at)
+            WHERE state = 'waiting'"""
     )
     op.execute("CREATE INDEX provider_jobs_asked ON generation.provider_jobs (lane, asked_at)")
     op.execute(
