@@ -21,7 +21,8 @@ from kernel.secrets import Secrets
 from kernel.service import Ground, Platform, Service
 from kernel.settings import WrongSettings, read_settings
 from kernel.waiting import Turns, Waiters
-from services.generation.adapters.calling_off import CallingOff
+from services.generation.adapters.breaker import Breakers
+from services.generation.adapters.callbacks import Callbacks
 from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.changes import TaskChanges
 from services.generation.adapters.due_list import DueList
@@ -30,7 +31,9 @@ from services.generation.adapters.feeds import Followers
 from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.heygen import HeyGenProvider, HeyGenV2Provider
 from services.generation.adapters.input_images import InputImages
+from services.generation.adapters.job_records import JobRecords
 from services.generation.adapters.kie import KieProvider
+from services.generation.adapters.lanes import Lanes
 from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.leonardo import LeonardoProvider
 from services.generation.adapters.listings import Listings
@@ -39,13 +42,16 @@ from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.progress import TaskProgress
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
+from services.generation.adapters.queue import Queue
 from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.vendors import Vendors
 from services.generation.api import (
     Feed,
+    Hints,
     Histories,
     Screening,
     Tasks,
+    callback_routes,
     internal_routes,
     listing_routes,
     routes,
@@ -109,7 +115,14 @@ def vendors_of(
             providers[name] = adapter(f"{sandbox_url}/{name}", SANDBOX_KEY)
         else:
             keyless[name] = adapter(base_url, NO_KEY)
-    return Vendors(providers, own_keys, keyless)
+    played = frozenset(name for name in providers if settings.vendors[name][1] is None)
+    return Vendors(providers, own_keys, keyless, played)
+
+
+def callbacks_of(platform: Platform) -> Callbacks:
+    secret = platform.encryption.derived_secret("callbacks")
+    former = platform.encryption.former_secrets("callbacks")
+    return Callbacks(secret, platform.public_base_url, former)
 
 
 def prompt_rules_of(settings: GenerationSettings) -> PromptRules:
@@ -135,20 +148,28 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     progress = TaskProgress(due, platform.bus, clock)
+    callbacks = callbacks_of(platform)
+    breakers = Breakers("submits")
+    first_look_s = settings.first_look_s
     jobs = ProviderJobs(
         store,
         due,
-        personal,
-        vendors,
-        objects,
+        Lanes(database, catalogue.limits, breakers, vendors.played),
+        JobRecords(store, objects, timedelta(seconds=first_look_s)),
+        breakers=breakers,
+        personal=personal,
+        vendors=vendors,
+        catalogue=catalogue,
+        callbacks=callbacks,
         input_images=InputImages(objects, outbound),
-        first_look_s=settings.first_look_s,
+        first_look_s=first_look_s,
         sole_owner=platform.sole_owner,
         progressed=progress.grown,
     )
     tasks = Tasks(
         store=store,
         due=due,
+        queue=Queue(database, clock),
         personal=personal,
         idempotency=idempotency,
         publisher=publisher,
@@ -166,6 +187,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     followers = Followers(store, platform.bus, waiters)
     feed = Feed(tasks, Histories(store, personal), followers)
     listings = Listings(vendors, clock)
+    hints = Hints(callbacks, due, clock, jobs.wake)
     inbox = Inbox("generation", store, subscriptions())
     leaving = Leaving(store)
     shut_outs = Leavers(database, clock, f"{SCHEMA}.shut_outs", leaving.shut_out)
@@ -177,7 +199,8 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             [
                 routes(tasks, feed),
                 listing_routes(listings),
-                internal_routes(database),
+                internal_routes(database, due),
+                callback_routes(hints),
                 dead_letter_routes(inbox),
             ],
             internal_tokens=platform.internal_tokens,
@@ -192,7 +215,6 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             jobs.run,
             TaskChanges(store, platform.bus, waiters).run,
             progress.run,
-            CallingOff(store, due, vendors).run,
             followers.run,
             idempotency.run,
             shut_outs.run,

@@ -41,6 +41,7 @@ def subscriptions() -> Sequence[Subscription]:
                 model=task.vendor_model,
                 due_at=unit.now,
                 key_owner_id=task.user_id if task.own_key else None,
+                user_id=task.user_id,
             )
 
     return (

@@ -9,6 +9,7 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
     TaskCancelled,
     TaskCompleted,
@@ -103,7 +104,9 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 outputs=event.outputs,
                 removed_at=event.at,
             )
-        case TaskReserved() | TaskDeclined() | ProviderJobSubmitted() | OutputKept():
+        case TaskReserved() | TaskDeclined() | OutputKept():
+            return None
+        case ProviderJobSubmitted() | ProviderAttemptFailed():
             return None
         case _:
             assert_never(event)

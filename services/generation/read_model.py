@@ -37,6 +37,7 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
     TaskCancelled,
     TaskCompleted,
@@ -115,7 +116,7 @@ def _setting(*names: str) -> Any:
 
 _move = _setting("stage", "version")
 _note = _setting("version")
-_start = _setting("stage", "version", "started_at")
+_start = _setting("stage", "version", "started_at", "provider")
 _decline = _setting(
     "stage", "version", "declined", "outcome", "charged_units",
     "error_code", "error_message", "error_details", "completed_at",
@@ -180,8 +181,11 @@ def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
         case TaskReserved():
             yield _move, now | {"stage": "queued"}
         case TaskStarted():
-            yield _start, now | {"stage": "processing", "started_at": event.at}
-        case ProviderJobSubmitted() | OutputProduced() | OutputCameLate():
+            started = {"started_at": event.at, "provider": event.provider}
+            yield _start, now | started | {"stage": "processing"}
+        case ProviderJobSubmitted() | ProviderAttemptFailed():
+            yield _note, now
+        case OutputProduced() | OutputCameLate():
             yield _note, now
         case OutputKept():
             yield _keep_output, now | {"output": {str(event.index): dict(event.file)}}

@@ -22,6 +22,7 @@ from kernel.inbox import Inbox
 from kernel.outbox import Publisher
 from kernel.unit import Unit
 from services.generation.adapters.due_list import DueList as Jobs
+from services.generation.adapters.lanes import Lanes
 from services.storage.adapters.due_list import DueList as Fetches
 
 AFTER_COMMIT: Final = "after_commit_before_ack"
@@ -77,6 +78,7 @@ def install(armed: Armed) -> None:
     _after_claims(armed, Publisher, "_claim", IN_OUTBOX_SWEEP)
     _after_claims(armed, Inbox, "retry_due", IN_INBOX_SWEEP)
     _after_claims(armed, Jobs, "claim", IN_JOB_SWEEP)
+    _after_claims(armed, Lanes, "claim", IN_JOB_SWEEP)
     _after_claims(armed, Fetches, "claim", IN_FETCH_SWEEP)
 
 

@@ -19,7 +19,7 @@ from services.credits.domain import (
     LedgerEvent,
     ledger,
 )
-from services.generation.adapters.due_list import _COLUMNS, LEASE, DueJob, DueList
+from services.generation.adapters.due_list import COLUMNS, LEASE, DueJob, DueList
 from tests.campaign.faults import Kind
 
 
@@ -109,7 +109,7 @@ def lease_ignored() -> None:
                     SELECT job_id FROM generation.provider_jobs
                     WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')
                     AND next_look_at <= $1 ORDER BY next_look_at LIMIT $3))
-                RETURNING {_COLUMNS}""",
+                RETURNING {COLUMNS}""",
                 now,
                 LEASE,
                 limit,

@@ -33,18 +33,25 @@ from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock, envelope_of
 from kernel.unit import Unit
+from services.generation.adapters.breaker import Breakers
+from services.generation.adapters.callbacks import Callbacks
+from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.due_list import DueList, record_deadline
 from services.generation.adapters.input_images import InputImages
+from services.generation.adapters.job_records import JobRecords
+from services.generation.adapters.lanes import Lanes
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import (
     Accepted,
     Job,
     Look,
+    Provider,
     Running,
     Submission,
 )
 from services.generation.adapters.vendors import Vendors
 from services.generation.app import create_service
+from services.generation.domain.fairness import LaneLimits
 from services.generation.domain.messages import CreateTask, RecordProduced, RecordSubmitted
 from services.generation.domain.task import SAGA, TASK, Task
 from services.generation.inbox import subscriptions
@@ -76,9 +83,11 @@ class ScriptedProvider:
 
     submissions: deque[Submission | BaseException] = field(default_factory=deque)
     looks: deque[Look] = field(default_factory=deque)
+    finds: deque[Submission | None] = field(default_factory=deque)
     asked: list[Job] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    sought: list[Job] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
-    called_off: list[tuple[str, str]] = field(default_factory=list)
     on_submit: Callable[[], Any] | None = None
     key: str = PLATFORM_KEY
     keys: list[str] = field(default_factory=list)
@@ -103,11 +112,12 @@ class ScriptedProvider:
         return self.looks.popleft() if self.looks else Running(10)
 
     async def cancel(self, provider_job_id: str) -> bool:
-        self.called_off.append((provider_job_id, self.key))
-        return False
+        self.cancelled.append(provider_job_id)
+        return True
 
     async def find(self, job: Job) -> Submission | None:
-        return None
+        self.sought.append(job)
+        return self.finds.popleft() if self.finds else None
 
     async def aclose(self) -> None:
         pass
@@ -283,6 +293,11 @@ class Bench:
     objects: LocalObjectStore
     keys: FakeKeys
     user_id: UUID = field(default_factory=new_id)
+    other: ScriptedProvider = field(default_factory=ScriptedProvider)
+    """Google, where a test gives the platform a key of it: in `providers`."""
+    providers: dict[str, Provider] = field(default_factory=dict)
+    limits: dict[str, LaneLimits] = field(default_factory=dict)
+    """None, but for what a test says."""
 
     async def task(
         self,
@@ -370,9 +385,10 @@ class Bench:
 
 @pytest.fixture
 async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
-    provider = ScriptedProvider()
+    provider, other = ScriptedProvider(), ScriptedProvider()
     keys = FakeKeys(platform)
-    vendors = Vendors({"kie": provider}, keys.own_keys)
+    providers: dict[str, Provider] = {"kie": provider}
+    vendors = Vendors(providers, keys.own_keys)
     settings = read_settings(GenerationSettings, SMARTSPEC_HOME=tmp_path)
     service = create_service(settings, platform, vendors)
     assert service.store is not None
@@ -383,16 +399,34 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
     await service.inbox.maintain()
     due = DueList(platform.database, timedelta(seconds=UNKNOWN_FOR_S))
     objects = LocalObjectStore(settings.objects_root)
+    limits: dict[str, LaneLimits] = {}
+    breakers = Breakers("submits")
     jobs = ProviderJobs(
         service.store,
         due,
-        Personal("generation", platform.encryption),
-        vendors,
-        objects,
+        Lanes(platform.database, limits, breakers),
+        JobRecords(service.store, objects, timedelta(seconds=0.5)),
+        breakers=breakers,
+        personal=Personal("generation", platform.encryption),
+        vendors=vendors,
+        catalogue=read_catalogue(),
+        callbacks=Callbacks(b"a secret of tests, and of nothing else", "https://smartspec.test"),
         input_images=InputImages(
             objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         ),
         first_look_s=0.5,
         sole_owner=True,
     )
-    return Bench(service, platform, clock, provider, due, jobs, objects, keys)
+    return Bench(
+        service,
+        platform,
+        clock,
+        provider,
+        due,
+        jobs,
+        objects,
+        keys,
+        other=other,
+        providers=providers,
+        limits=limits,
+    )

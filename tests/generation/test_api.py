@@ -49,6 +49,8 @@ async def test_creates_a_task_whose_credits_are_reserved_in_fact(generation: Gen
         "credits_reserved": 3.0,
         "credits_used": None,
         "outcome": None,
+        "queue_position": None,
+        "estimated_seconds": None,
         "error": None,
         "created_at": body["task"]["created_at"],
         "started_at": None,

@@ -61,6 +61,32 @@ def test_prices_follow_the_book(
     assert order.price_units == units
 
 
+def test_says_what_a_vendor_takes_of_one_key(catalogue: Catalogue) -> None:
+    kie = catalogue.limits_of("kie")
+    assert (kie.submits, kie.window_s, kie.at_once, kie.looks_per_s) == (20, 10, 100, 10)
+    assert catalogue.limits_of("google").at_once
+    assert catalogue.limits_of("nobody").at_once is None
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "options", "others"),
+    [
+        ("nano-banana-pro", "kie", {}, ["google"]),
+        ("nano-banana-pro", "google", {}, []),
+        ("elevenlabs-tts", "elevenlabs", {"format": "mp3"}, ["kie"]),
+        ("elevenlabs-tts", "elevenlabs", {"format": "wav"}, []),
+        ("flux-2", "kie", {}, []),
+        ("flux-2", "nobody", {}, []),
+        ("a model of once", "kie", {}, []),
+    ],
+)
+def test_says_who_else_makes_a_model_with_its_options(
+    catalogue: Catalogue, model: str, provider: str, options: dict[str, Any], others: list[str]
+) -> None:
+    found = catalogue.others_after(model, provider, options)
+    assert [source.provider for source in found] == others
+
+
 def test_no_price_is_a_refusal_never_zero(catalogue: Catalogue) -> None:
     with pytest.raises(Invalid) as refusal:
         order_of(catalogue.find("flux-2"), {"resolution": "2048x2048"}, None, WHOLE_PERCENT)
@@ -79,6 +105,11 @@ def _set(name: str, value: object) -> Change:
 
 
 WRONG: dict[str, Change] = {
+    "no limits of providers": lambda book: book.pop("providers"),
+    "a provider without limits": lambda book: book["providers"].pop("google"),
+    "limits of nobody": lambda book: book["providers"].__setitem__("acme", {"at_once": 1}),
+    "no place at all": lambda book: book["providers"]["kie"].__setitem__("at_once", 0),
+    "submits without a window": lambda book: book["providers"]["kie"].pop("window_s"),
     "no version": lambda book: book.pop("version"),
     "no models": lambda book: book.__setitem__("models", []),
     "an unknown field": _set("colour", "red"),

@@ -24,7 +24,9 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
+    RecordAttemptFailed,
     RecordProduced,
     RecordSubmitted,
     RemoveTask,
@@ -191,6 +193,22 @@ def test_starts_with_the_first_job_that_a_provider_accepts() -> None:
 def test_starts_once() -> None:
     second = RecordSubmitted(1, 1, "kie", "job-2", AT)
     SPEC.given(*PROCESSING).when(second).then(ProviderJobSubmitted(ID, 1, 1, "kie", "job-2", AT))
+
+
+ATTEMPT_FAILED = RecordAttemptFailed(0, 1, "kie", "unavailable", AT)
+
+
+def test_an_attempt_that_came_to_nothing_is_remembered_and_moves_nothing() -> None:
+    told = ProviderAttemptFailed(ID, 0, 1, "kie", "unavailable", AT)
+    SPEC.given(created, reserved).when(ATTEMPT_FAILED).then(told)
+    second = RecordSubmitted(0, 2, "google", "job-2", AT)
+    SPEC.given(created, reserved, told).when(second).then(
+        ProviderJobSubmitted(ID, 0, 2, "google", "job-2", AT), TaskStarted(ID, USER, "google", AT)
+    )
+
+
+def test_no_attempt_follows_the_end_of_a_task() -> None:
+    SPEC.given(created, reserved, failed).when(ATTEMPT_FAILED).then_nothing()
 
 
 def test_asks_storage_for_what_a_provider_made() -> None:

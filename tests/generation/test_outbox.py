@@ -11,6 +11,7 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
     TaskCancelled,
     TaskCompleted,
@@ -115,6 +116,7 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
             cancelled_at=AT,
         ),
     ),
+    (ProviderAttemptFailed(ID, 0, 1, "kie", "unavailable", AT), None),
     (
         TaskRemoved(ID, USER, 2, AT),
         public.TaskRemoved(task_id=ID, user_id=USER, outputs=2, removed_at=AT),

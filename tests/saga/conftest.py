@@ -125,9 +125,11 @@ class Vendor:
                 return Succeeded(("https://cdn.test/a.png",))
 
     async def cancel(self, provider_job_id: str) -> bool:
+        del provider_job_id
         return False
 
     async def find(self, job: Job) -> Submission | None:
+        del job
         return None
 
     async def aclose(self) -> None:

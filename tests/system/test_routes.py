@@ -16,6 +16,7 @@ INTERNAL = (
     "/internal/tasks/history",
     "/internal/tasks/live",
     "/internal/tasks/states",
+    "/internal/tasks/unknown",
 )
 PARAMETER = re.compile(r"\{([^}]+)\}")
 ROUTES = {
@@ -64,6 +65,7 @@ ROUTES = {
     ("GET", "/api/v2/generation/tasks/{task_id}/wait"),
     ("GET", "/api/v2/generation/tasks/{task_id}/events"),
     ("GET", "/api/v2/generation/outcomes"),
+    ("POST", "/api/v2/generation/callbacks/{provider}/{token}"),
     ("GET", "/api/v2/generation/models"),
     ("GET", "/api/v2/generation/models/{model_id}"),
     ("GET", "/api/v2/generation/credits"),

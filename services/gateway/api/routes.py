@@ -198,6 +198,14 @@ GENERATION: Final = (
         scope="generation:read",
     ),
     Route("GET", f"{_V2}/outcomes", "generation", "Who pays for what", scope="generation:read"),
+    Route(
+        "POST",
+        f"{_V2}/callbacks/{{provider}}/{{token}}",
+        "generation",
+        "Where vendors say that a job may have ended",
+        Auth.NONE,
+        limit=None,
+    ),
     Route("POST", f"{_V2}/estimate", "generation", "Price a request", scope="generation:read"),
     Route("GET", f"{_V2}/models", "generation", "List models", scope="generation:read"),
     Route(

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kernel.errors import Error
 from kernel.money import to_units
 from services.generation.domain.catalogue import Catalogue, Model, ProviderModel, TaskType
+from services.generation.domain.fairness import LaneLimits
 from services.generation.domain.options import OptionSchema
 from services.generation.domain.orders import order_of
 from services.generation.domain.prices import (
@@ -31,6 +32,7 @@ OWED: Final[Mapping[TaskType, frozenset[str]]] = {
 """Options that decide what a task comes to: they need a default."""
 
 Credits = Annotated[Decimal, Field(gt=0)]
+ProviderName = Literal["kie", "google", "heygen", "leonardo", "elevenlabs"]
 
 
 class _Strict(BaseModel):
@@ -38,7 +40,7 @@ class _Strict(BaseModel):
 
 
 class _Provider(_Strict):
-    provider: Literal["kie", "google", "heygen", "leonardo", "elevenlabs"]
+    provider: ProviderName
     name: str
     with_image: str | None = None
     only: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
@@ -84,21 +86,46 @@ class _Model(_Strict):
     examples: tuple[_Example, ...] = Field(min_length=1)
 
 
+class _Limits(_Strict):
+    at_once: int | None = Field(None, ge=1)
+    submits: int | None = Field(None, ge=1)
+    window_s: float | None = Field(None, gt=0)
+    looks_per_s: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _has_a_window(self) -> Self:
+        if (self.submits is None) != (self.window_s is None):
+            raise ValueError("submits and window_s belong together")
+        return self
+
+    def limits(self) -> LaneLimits:
+        return LaneLimits(self.at_once, self.submits, self.window_s or 0.0, self.looks_per_s)
+
+
 class _Book(_Strict):
     version: str
     common: dict[str, Any] = Field(default_factory=dict)
     """Where YAML's anchors are; nothing reads it."""
+    providers: dict[ProviderName, _Limits]
     models: tuple[_Model, ...] = Field(min_length=1)
 
 
 def read_catalogue(path: Path = DEFAULT_FILE) -> Catalogue:
-    """Raises ValueError (pydantic's names the place) for a malformed file, a name used twice, or a
-    model whose options, price and examples do not fit each other."""
+    """Raises ValueError (pydantic's names the place) for a malformed file, a name used twice, a
+    provider without limits, or a model whose options, price and examples do not fit each other."""
     book = _Book.model_validate(yaml.safe_load(path.read_text()))
     names = [name for model in book.models for name in (model.id, *model.aliases)]
     if len(names) != len(set(names)):
         raise ValueError(f"{path.name}: a model id or alias is used twice")
-    return Catalogue(book.version, {raw.id: _checked(_model(raw)) for raw in book.models})
+    for model in book.models:
+        for source in model.providers:
+            if source.provider not in book.providers:
+                raise ValueError(f"{model.id}: nothing says what {source.provider} takes at once")
+    return Catalogue(
+        book.version,
+        {raw.id: _checked(_model(raw)) for raw in book.models},
+        {name: raw.limits() for name, raw in book.providers.items()},
+    )
 
 
 def _model(raw: _Model) -> Model:

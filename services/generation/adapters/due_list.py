@@ -1,8 +1,7 @@
-"""The due-list: which provider job is to be asked when, and which task ends when at the latest.
+"""The due-list: which provider job is to be looked at when, and which task ends when at the latest.
 
-Claims are short statements with a lease; nothing is locked while a provider is asked. A claim marks
-a job as `submitting` before the question leaves, so that a crash in between is seen as what it is:
-an attempt of unknown outcome, never silently repeated.
+Claims are short statements with a lease; nothing is locked while a provider is asked. Which jobs
+are submitted is said by their lanes (`lanes.py`).
 """
 
 from collections.abc import Sequence
@@ -10,25 +9,31 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+
 from kernel.clock import new_id
 from kernel.context import Origin
 from kernel.sql import Database
 from kernel.unit import Unit
 
 DEADLINE_BATCH = 64
+UNKNOWN_LIST_MAX = 1_000
 LEASE = timedelta(seconds=60)
 
-_COLUMNS = (
+COLUMNS = (
     "job_id, task_id, output_index, attempt, provider, model, state, provider_job_id, looks,"
-    " progress, request_id, traceparent, key_owner_id"
+    " progress, request_id, traceparent, key_owner_id, lane, next_look_at,"
+    " unknown_until, cancel_wanted"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """`state` is submitting, submitted, or unknown (its time to be found again has run out).
+    """`state` is submitting, submitted, or unknown (its answer was lost; it is looked for until
+    `unknown_until`).
 
-    The provider is asked under the own key of `key_owner_id`, under the platform's for None.
+    The provider is asked under the own key of `key_owner_id`, under the platform's for None; `lane`
+    names provider and key. `cancel_wanted`: its vendor is still to be asked to stop.
     """
 
     job_id: UUID
@@ -44,11 +49,24 @@ class DueJob:
     request_id: str
     traceparent: str | None
     key_owner_id: UUID | None
+    lane: str
+    next_look_at: datetime
+    unknown_until: datetime | None
+    cancel_wanted: bool
 
     @property
     def origin(self) -> Origin:
         """The request that led here."""
         return Origin(self.request_id, None, self.traceparent)
+
+
+@dataclass(frozen=True, slots=True)
+class LookLater:
+    """A job that goes on: how far it is (0-100), and when to look again."""
+
+    job_id: UUID
+    progress: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +89,14 @@ class DueList:
         self._unknown_for = unknown_for
 
     async def claim(self, now: datetime, limit: int) -> Sequence[DueJob]:
-        """At most `limit` jobs whose time has come, leased to the caller for `LEASE`."""
+        """At most `limit` submitted or lost jobs that are to be looked at now, leased to the caller
+        for `LEASE`."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""
-                UPDATE generation.provider_jobs SET
-                    lease_until = $1::timestamptz + $2,
-                    state = CASE state WHEN 'waiting' THEN 'submitting' ELSE state END
-                WHERE job_id = ANY(ARRAY(
-                    SELECT job_id FROM generation.provider_jobs
-                    WHERE state IN ('waiting', 'submitted', 'unknown') AND next_look_at <= $1
-                        AND (lease_until IS NULL OR lease_until < $1)
-                    ORDER BY next_look_at LIMIT $3 FOR UPDATE SKIP LOCKED))
-                RETURNING {_COLUMNS}""",
+                UPDATE generation.provider_jobs SET lease_until = $1::timestamptz + $2
+                WHERE job_id = ANY(ARRAY(SELECT generation.due_jobs($1, $3)))
+                RETURNING {COLUMNS}""",
                 now,
                 LEASE,
                 limit,
@@ -98,7 +111,8 @@ class DueList:
         async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE generation.provider_jobs SET state = 'unknown', lease_until = NULL,"
-                " next_look_at = $1::timestamptz + $2, error = 'submitter died'"
+                " looks = 0, next_look_at = $1, unknown_until = $1::timestamptz + $2,"
+                " error = 'submitter died'"
                 " WHERE state = 'submitting' AND ($3 OR lease_until < $1)",
                 now,
                 self._unknown_for,
@@ -110,16 +124,20 @@ class DueList:
                     " WHERE state IN ('submitted', 'unknown') AND lease_until IS NOT NULL"
                 )
 
-    async def next_due(self) -> datetime | None:
-        """When the next job or deadline is due."""
+    async def next_due(self, now: datetime) -> datetime | None:
+        """When the next job or deadline is due; a job that waits for its lane's turn is not."""
         async with self._database.connection() as connection:
             due: datetime | None = await connection.fetchval(
                 """
                 SELECT least(
-                    (SELECT min(greatest(next_look_at, lease_until))
-                        FROM generation.provider_jobs
-                        WHERE state IN ('waiting', 'submitted', 'unknown')),
-                    (SELECT min(due_at) FROM generation.task_deadlines))"""
+                    (SELECT next_look_at FROM generation.provider_jobs
+                        WHERE state IN ('submitted', 'unknown')
+                            AND (lease_until IS NULL OR lease_until < $1)
+                        ORDER BY next_look_at LIMIT 1),
+                    (SELECT min(next_look_at) FROM generation.provider_jobs
+                        WHERE state = 'waiting' AND next_look_at > $1),
+                    (SELECT min(due_at) FROM generation.task_deadlines))""",
+                now,
             )
             return due
 
@@ -133,14 +151,38 @@ class DueList:
             )
         return [DueDeadline(**row) for row in rows]
 
-    async def progressed(self, job: DueJob, progress: int, next_look_at: datetime) -> None:
-        """The job goes on: look again then."""
+    async def look_later(self, jobs: Sequence[LookLater]) -> None:
+        """They go on: each is looked at again at its time, or when its vendor calls meanwhile."""
         async with self._database.connection() as connection:
             await connection.execute(
-                "UPDATE generation.provider_jobs SET lease_until = NULL, looks = looks + 1,"
-                " progress = greatest(progress, $2), next_look_at = $3 WHERE job_id = $1",
-                *(job.job_id, progress, next_look_at),
+                "UPDATE generation.provider_jobs AS job SET lease_until = NULL, looks = looks + 1,"
+                " progress = greatest(job.progress, later.progress), next_look_at = later.at"
+                " FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[])"
+                " AS later (job_id, progress, at)"
+                " WHERE job.job_id = later.job_id AND job.state IN ('submitted', 'unknown')",
+                [later.job_id for later in jobs],
+                [later.progress for later in jobs],
+                [later.at for later in jobs],
             )
+
+    async def look_now(self, job_id: UUID, provider: str, now: datetime) -> None:
+        """Look at it now instead of later."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE generation.provider_jobs SET next_look_at = $3 WHERE job_id = $1"
+                " AND provider = $2 AND state IN ('submitted', 'unknown') AND next_look_at > $3",
+                *(job_id, provider, now),
+            )
+
+    async def cancel_asked(self, job: DueJob) -> bool:
+        """Whether the caller is the first who may ask the vendor to stop."""
+        async with self._database.connection() as connection:
+            tag = await connection.execute(
+                "UPDATE generation.provider_jobs SET cancel_wanted = false"
+                " WHERE job_id = $1 AND cancel_wanted",
+                job.job_id,
+            )
+        return bool(tag == "UPDATE 1")
 
     async def not_taken(self, job: DueJob, words: str, next_try_at: datetime) -> None:
         """The provider surely did not take it: the same attempt may ask again then."""
@@ -152,23 +194,24 @@ class DueList:
             )
 
     async def unknown(self, job: DueJob, words: str, now: datetime) -> None:
-        """The answer was lost: kept on hold for `unknown_for`, not asked again."""
+        """The answer was lost: kept on hold and looked for, at most `unknown_for`."""
         async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE generation.provider_jobs SET state = 'unknown', lease_until = NULL,"
-                " error = $2, next_look_at = $3 WHERE job_id = $1",
-                *(job.job_id, words, now + self._unknown_for),
+                " looks = 0, error = $2, next_look_at = $3, unknown_until = $3::timestamptz + $4"
+                " WHERE job_id = $1",
+                *(job.job_id, words, now, self._unknown_for),
             )
 
-    async def submitted_of(self, task_id: UUID) -> Sequence[DueJob]:
-        """The task's jobs that their vendors have, and have not ended."""
+    async def unknown_jobs(self) -> Sequence[asyncpg.Record]:
+        """Whose outcome is not known, and those that were given up, the latest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"SELECT {_COLUMNS} FROM generation.provider_jobs"
-                " WHERE task_id = $1 AND state = 'submitted'",
-                task_id,
+            rows: Sequence[asyncpg.Record] = await connection.fetch(
+                "SELECT job_id, task_id, output_index, attempt, provider, state, unknown_until"
+                " FROM generation.provider_jobs WHERE unknown_until IS NOT NULL"
+                f" ORDER BY unknown_until DESC LIMIT {UNKNOWN_LIST_MAX}"
             )
-        return [DueJob(**row) for row in rows]
+        return rows
 
     async def progress_of(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
         """The mean progress (0-100) of each task's outputs."""
@@ -215,21 +258,24 @@ def record_job(
     model: str,
     due_at: datetime,
     key_owner_id: UUID | None,
+    user_id: UUID,
 ) -> None:
     """A repeat of the same attempt is no second job."""
     unit.record_sql(
         "INSERT INTO generation.provider_jobs (job_id, task_id, output_index, attempt, provider,"
-        " model, state, next_look_at, request_id, traceparent, created_at, key_owner_id)"
-        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $9, $7, $10) ON CONFLICT DO NOTHING",
+        " model, state, next_look_at, request_id, traceparent, created_at, key_owner_id, user_id)"
+        " VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $9, $7, $10, $11)"
+        " ON CONFLICT DO NOTHING",
         *(new_id(), task_id, output_index, attempt, provider, model),
-        *(due_at, unit.origin.correlation_id, unit.origin.traceparent, key_owner_id),
+        *(due_at, unit.origin.correlation_id, unit.origin.traceparent, key_owner_id, user_id),
     )
 
 
 def record_submitted(unit: Unit, job: DueJob, provider_job_id: str, next_look_at: datetime) -> None:
     unit.record_sql(
-        "UPDATE generation.provider_jobs SET state = 'submitted', lease_until = NULL,"
-        " provider_job_id = $2, next_look_at = $3, error = NULL WHERE job_id = $1",
+        "UPDATE generation.provider_jobs SET state = 'submitted', lease_until = NULL, looks = 0,"
+        " provider_job_id = $2, next_look_at = $3, error = NULL, unknown_until = NULL"
+        " WHERE job_id = $1",
         *(job.job_id, provider_job_id, next_look_at),
     )
 
@@ -238,6 +284,27 @@ def record_job_end(unit: Unit, job: DueJob, state: str, words: str | None = None
     """`state` is done, failed, or ended (its task did not need it any more)."""
     unit.record_sql(
         "UPDATE generation.provider_jobs SET state = $2, lease_until = NULL, error = $3,"
-        " progress = CASE $2 WHEN 'done' THEN 100 ELSE progress END WHERE job_id = $1",
+        " progress = CASE $2 WHEN 'done' THEN 100 ELSE progress END,"
+        " unknown_until = CASE $2 WHEN 'done' THEN NULL ELSE unknown_until END WHERE job_id = $1",
         *(job.job_id, state, words),
+    )
+
+
+def record_unneeded(unit: Unit, task_id: UUID) -> None:
+    """The task has ended: what nobody was asked for yet is asked for no more."""
+    unit.record_sql(
+        "UPDATE generation.provider_jobs SET state = 'ended', error = 'task ended before submit'"
+        " WHERE task_id = $1 AND state = 'waiting'",
+        task_id,
+    )
+
+
+def record_cancel(unit: Unit, task_id: UUID) -> None:
+    """The same where its user does not want it any more: vendors are asked to stop, too."""
+    record_unneeded(unit, task_id)
+    unit.record_sql(
+        "UPDATE generation.provider_jobs SET cancel_wanted = true,"
+        " next_look_at = least(next_look_at, $2) WHERE task_id = $1"
+        " AND state IN ('submitting', 'submitted', 'unknown')",
+        *(task_id, unit.now),
     )

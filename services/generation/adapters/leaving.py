@@ -9,7 +9,7 @@ from uuid import UUID
 
 from kernel.event_store import EventStore
 from kernel.unit import Unit
-from services.generation.adapters.due_list import record_met
+from services.generation.adapters.due_list import record_cancel, record_met
 from services.generation.domain.messages import CancelTask
 from services.generation.domain.task import SAGA, TASK
 
@@ -36,7 +36,7 @@ _DELETIONS: Final = (
     UPDATE generation.provider_jobs SET error = NULL WHERE job_id = ANY(ARRAY(
         SELECT job_id FROM generation.provider_jobs
         JOIN generation_read.generation_tasks USING (task_id)
-        WHERE user_id = $1 AND error IS NOT NULL LIMIT $2))""",
+        WHERE generation_tasks.user_id = $1 AND error IS NOT NULL LIMIT $2))""",
 )
 
 
@@ -81,8 +81,10 @@ class Leaving:
 
     async def _cancel(self, task_id: UUID) -> None:
         async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
+            recorded = await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
             record_met(unit, task_id)
+            if recorded:
+                record_cancel(unit, task_id)
 
         await self._store.transact(work)
 
@@ -99,7 +101,7 @@ class Leaving:
                     "SELECT EXISTS (SELECT FROM generation.provider_jobs"
                     " JOIN generation_read.generation_tasks USING (task_id)"
                     " WHERE state IN ('waiting', 'submitting', 'submitted', 'unknown')"
-                    " AND user_id = $1)",
+                    " AND generation_tasks.user_id = $1)",
                     user_id,
                 )
             )

@@ -1,15 +1,14 @@
-"""Attends to provider jobs: asks when due, records what came of it, and ends what is overdue.
+"""Attends to provider jobs: asks when due, and says to the records what was answered.
 
-Nothing here waits for a result: a job that is not done is looked at again later. Each answer and
-its effect on the task commit together.
+Nothing here waits for a result: a job that is not done is looked at again later.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -18,53 +17,59 @@ from kernel.context import caused_by
 from kernel.encryption import Personal
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
-from kernel.objects import LocalObjectStore
 from kernel.sql import DATABASE_AWAY
-from kernel.unit import Recorded, Unit
-from services.generation.adapters.due_list import (
-    DueJob,
-    DueList,
-    record_job,
-    record_job_end,
-    record_met,
-    record_submitted,
-)
+from kernel.telemetry.metrics import child
+from kernel.unit import Recorded
+from services.generation.adapters.breaker import Breakers
+from services.generation.adapters.callbacks import Callbacks
+from services.generation.adapters.due_list import DueJob, DueList, LookLater
 from services.generation.adapters.input_images import InputImages
+from services.generation.adapters.job_records import JobRecords
+from services.generation.adapters.lanes import Lanes
+from services.generation.adapters.look_batches import LookBatches
+from services.generation.adapters.metrics import LOOKS_LATE, UNKNOWN_OUTCOMES
 from services.generation.adapters.providers import (
     KEY_FAULTS,
-    OUTCOME_BY_FAULT,
-    OWN_KEY_REFUSED,
     TRANSIENT,
     Accepted,
     Fault,
     Job,
     Look,
     Made,
+    Provider,
     Refused,
     Running,
     Submission,
     Succeeded,
 )
 from services.generation.adapters.vendors import Vendors
-from services.generation.domain.messages import (
-    FailTask,
-    OutputProduced,
-    RecordProduced,
-    RecordSubmitted,
-    TaskReserved,
-)
-from services.generation.domain.task import SAGA, TASK, Task
+from services.generation.domain.catalogue import Catalogue
+from services.generation.domain.messages import TaskReserved
+from services.generation.domain.task import TASK, Task
 
 SERVICE = "generation"
-IN_FLIGHT_MAX = 32
+LOOKING_MAX: Final = 512
+SUBMITTING_MAX: Final = 64
+"""An answer may hold the whole output, so that fewer of them are in memory at once."""
 ATTEMPTS_MAX = 3
+UNAVAILABLE_MAX: Final = 3
+"""Refusals of one job, after which another provider is asked."""
+SEEDS: Final = 2**31
 LOOKS_MAX = 20_000
 """More than any deadline leaves time for: then a vendor's job that never ends is left alone."""
+LOOKS_PER_S: Final = 1_000.0
+"""In a lane whose vendor says nothing of it: what half a processor can do."""
 POLL_EVERY_S = 1.0
+LANE_POLL_S: Final = 0.25
+"""How soon room in a lane is seen that another process made."""
+TOGETHER_S: Final = 0.05
+"""What is due so soon after each other is claimed together."""
 SWEEP_EVERY_S = 0.5
 FINISH_TIMEOUT_S = 2.0
 LOOK_GROWTH = 1.5
 LOOK_MAX_S = 5.0
+FIND_FIRST_S: Final = 1.0
+FIND_MAX_S: Final = 15.0
 TRANSIENT_FIRST_S = 1.0
 TRANSIENT_MAX_S = 30.0
 JITTER = 0.2
@@ -73,16 +78,21 @@ _log = structlog.get_logger(__name__)
 
 
 class ProviderJobs:
-    """The worker over the due-list: one loop, at most `IN_FLIGHT_MAX` questions at once."""
+    """The worker over the due-list: one loop, at most `LOOKING_MAX` and `SUBMITTING_MAX` questions
+    at once."""
 
     def __init__(
         self,
         store: EventStore,
         due: DueList,
+        lanes: Lanes,
+        records: JobRecords,
+        *,
+        breakers: Breakers,
         personal: Personal,
         vendors: Vendors,
-        objects: LocalObjectStore,
-        *,
+        catalogue: Catalogue,
+        callbacks: Callbacks,
         input_images: InputImages,
         first_look_s: float,
         sole_owner: bool,
@@ -91,14 +101,21 @@ class ProviderJobs:
         """`progressed` is told of each task of which a vendor says that it is further."""
         self._store = store
         self._due = due
+        self._lanes = lanes
+        self._breakers = breakers
+        self._look_breakers = Breakers("looks")
+        self._records = records
+        self._laters = LookBatches(due)
         self._personal = personal
         self._vendors = vendors
-        self._objects = objects
+        self._catalogue = catalogue
+        self._callbacks = callbacks
         self._input_images = input_images
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
         self._progressed = progressed
-        self._asking: set[asyncio.Task[None]] = set()
+        self._looking: set[asyncio.Task[None]] = set()
+        self._submitting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         store.on_commit(self._wake_on_reservation)
 
@@ -123,12 +140,16 @@ class ProviderJobs:
         finally:
             await self.finish(FINISH_TIMEOUT_S)
 
+    def wake(self) -> None:
+        """Something may be due sooner than was known."""
+        self._wake.set()
+
     async def miss_deadlines(self) -> int:
         """Fail the tasks whose time is up; how many deadlines there were."""
         deadlines = await self._due.deadlines(self._now())
         for deadline in deadlines:
             with caused_by(deadline.origin, SERVICE):
-                await self._miss_deadline(deadline.task_id)
+                await self._records.miss_deadline(deadline.task_id)
         return len(deadlines)
 
     async def attend_due(self) -> int:
@@ -136,90 +157,172 @@ class ProviderJobs:
 
         Never waits for a provider, so that a slow one can't hold up the deadlines.
         """
-        room = IN_FLIGHT_MAX - len(self._asking)
-        jobs = await self._due.claim(self._now(), room) if room else ()
-        for job in jobs:
-            task = asyncio.create_task(self._attend(job))
-            self._asking.add(task)
-            task.add_done_callback(self._answered)
-        return len(jobs)
+        now, begun = self._now(), 0
+        if (room := LOOKING_MAX - len(self._looking)) > 0:
+            for job in await self._due.claim(now, room):
+                begun += 1
+                LOOKS_LATE.observe(max(0.0, (now - job.next_look_at).total_seconds()))
+                self._begin(self._looking, job, self._attend)
+        if (room := SUBMITTING_MAX - len(self._submitting)) > 0:
+            for job in await self._lanes.claim(now, room):
+                begun += 1
+                self._begin(self._submitting, job, self._attend)
+                self._wake.set()  # there may be more of them
+        if (room := SUBMITTING_MAX - len(self._submitting)) > 0:
+            for job in await self._lanes.set_aside(now, room):
+                begun += 1
+                self._begin(self._submitting, job, self._divert)
+        return begun
 
     async def finish(self, timeout_s: float | None = None) -> None:
         """Wait for what is being asked; after the time-out it is dropped, and found again later."""
-        if self._asking:
-            _, late = await asyncio.wait(self._asking, timeout=timeout_s)
+        if asking := self._looking | self._submitting:
+            _, late = await asyncio.wait(asking, timeout=timeout_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _attend(self, job: DueJob) -> None:
+    def _begin(
+        self,
+        asking: set[asyncio.Task[None]],
+        job: DueJob,
+        attend: Callable[[DueJob], Coroutine[Any, Any, None]],
+    ) -> None:
+        def answered(task: asyncio.Task[None]) -> None:
+            asking.discard(task)
+            if len(asking) in (LOOKING_MAX // 2, SUBMITTING_MAX // 2):
+                self._wake.set()
+
+        task = asyncio.create_task(self._carefully(attend, job))
+        asking.add(task)
+        task.add_done_callback(answered)
+
+    async def _carefully(
+        self, attend: Callable[[DueJob], Coroutine[Any, Any, None]], job: DueJob
+    ) -> None:
         try:
             with caused_by(job.origin, SERVICE):
-                match job.state:
-                    case "submitting":
-                        await self._submit(job)
-                    case "submitted":
-                        await self._look(job)
-                    case _:
-                        await self._objects.delete(_claim_of(job))
-                        await self._fail(job, Refused(Fault.UNKNOWN, "never found again"))
+                await attend(job)
         except (*DATABASE_AWAY, TimeoutError) as error:
             # The lease runs out and the job is claimed again, or counted as unknown.
             _log.warning("job_not_recorded", job_id=str(job.job_id), error=type(error).__name__)
         except Exception:  # noqa: BLE001 - one job's fault must not end the others
             _log.exception("job_failed", job_id=str(job.job_id))
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        if len(self._asking) == IN_FLIGHT_MAX:
-            self._wake.set()
-        self._asking.discard(task)
+    async def _attend(self, job: DueJob) -> None:
+        match job.state:
+            case "submitting":
+                await self._submit(job)
+            case "submitted":
+                await self._look(job)
+            case _:
+                await self._find(job)
 
     async def _submit(self, job: DueJob) -> None:
         task, _ = await self._store.read(TASK, TASK.stream_id(job.task_id))
         if task.stage.ended:
-            await self._end(job, "ended", "task ended before submit")
+            await self._records.end(job, "task ended before submit")
+            self._freed(job)
             return
         wanted = await self._wanted(job, task)
-        if wanted is None:
-            await self._fail(job, Refused(Fault.INVALID, "the request was erased"))
+        if not isinstance(wanted, Job):
+            await self._fail(job, wanted or Refused(Fault.INVALID, "the request was erased"))
             return
-        answer: Submission
-        if isinstance(wanted, Refused):
-            answer = wanted
+        vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
+        if isinstance(vendor, Refused):
+            answer: Submission = vendor
         else:
-            vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
-            answer = vendor if isinstance(vendor, Refused) else await vendor.submit(wanted)
+            answer = await vendor.submit(wanted)
+            self._note(self._breakers, job, answer)
         _log.info("job_submitted", job_id=str(job.job_id), answer=type(answer).__name__)
         match answer:
             case Accepted(provider_job_id):
-                await self._accepted(job, provider_job_id)
+                await self._records.accepted(job, provider_job_id)
             case Made(content):
-                await self._made(job, content)
+                await self._records.made(job, content)
+                self._freed(job)
             case Refused(Fault.UNKNOWN, words):
                 await self._due.unknown(job, words, self._now())
-            case Refused(fault) if fault in TRANSIENT:
-                await self._due.not_taken(job, answer.message, self._after_refusal(job, answer))
+                child(UNKNOWN_OUTCOMES, job.provider, "lost").inc()
+                _log.warning("outcome_unknown", job_id=str(job.job_id), provider=job.provider)
             case Refused():
-                await self._fail(job, answer)
+                await self._not_taken(job, answer, task, wanted)
+
+    async def _not_taken(self, job: DueJob, refused: Refused, task: Task, wanted: Job) -> None:
+        """The provider surely took nothing: another one, later, or never."""
+        gone = refused.fault in KEY_FAULTS or (
+            refused.fault == Fault.UNAVAILABLE
+            and (
+                job.looks + 1 >= UNAVAILABLE_MAX
+                or self._breakers.room(job.lane, self._now()) is not None
+            )
+        )
+        if gone and await self._ask_another(job, refused, task, wanted.options):
+            return
+        if refused.fault not in TRANSIENT:
+            await self._fail(job, refused)
+            return
+        at = self._after_refusal(job, refused)
+        await self._due.not_taken(job, refused.message, at)
+        self._freed(job)
+        if refused.fault == Fault.RATE_LIMITED:
+            self._lanes.rest(job.lane, at)
+
+    async def _ask_another(self, job: DueJob, refused: Refused, task: Task, options: Any) -> bool:
+        """Whether there is another provider. Never under a user's own key, which is one provider's,
+        and never for a task that was priced so."""
+        if job.key_owner_id is not None or task.own_key:
+            return False
+        for source in self._catalogue.others_after(task.model_id, job.provider, options):
+            closed = self._breakers.room(source.provider, self._now()) == 0
+            if source.provider in self._vendors.providers and not closed:
+                await self._records.try_again(
+                    job, refused, source.provider, source.name_for(options)
+                )
+                self._freed(job)
+                return True
+        return False
+
+    async def _divert(self, job: DueJob) -> None:
+        """It waits for a provider that is down: another one makes it, or it waits on."""
+        if job.key_owner_id is not None:
+            return
+        task, _ = await self._store.read(TASK, TASK.stream_id(job.task_id))
+        wanted = None if task.stage.ended else await self._wanted(job, task)
+        if isinstance(wanted, Job):
+            down = Refused(Fault.UNAVAILABLE, "The provider does not answer.")
+            await self._ask_another(job, down, task, wanted.options)
 
     async def _look(self, job: DueJob) -> None:
         assert job.provider_job_id is not None, "a submitted job has the vendor's id"
+        room = self._look_breakers.room(job.lane, self._now())
+        if room == 0:
+            later = self._look_breakers.reopens_at(job.lane, self._now())
+            await self._look_later(job, 0, self._in((later - self._now()).total_seconds(), job))
+            return
+        self._look_breakers.asked(job.lane, self._now())
         vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
         if isinstance(vendor, Refused):
             answer: Look = vendor
         else:
+            if job.cancel_wanted:
+                await self._cancel(job, vendor, job.provider_job_id)
             answer = await vendor.look(job.provider_job_id)
+            self._note(self._look_breakers, job, answer)
         match answer:
             case Running(progress):
                 await self._look_later(job, progress, self._next_look(job))
             case Succeeded(urls) if urls:
-                await self._produced(job, urls[0])
+                await self._records.produced(job, urls[0])
+                self._freed(job)
             case Succeeded():
                 await self._fail(job, Refused(Fault.FAILED, "no result"))
             case Refused(fault) if fault in TRANSIENT:
                 await self._look_later(job, 0, self._after_refusal(job, answer))
             case Refused(Fault.LOST) if job.attempt < ATTEMPTS_MAX:
-                await self._ask_again(job)
+                # It has no such job, so nothing of it can still be billed.
+                await self._records.try_again(job, answer, job.provider, job.model)
+                self._freed(job)
             case Refused():
                 await self._fail(job, answer)
 
@@ -227,96 +330,70 @@ class ProviderJobs:
         if job.looks >= LOOKS_MAX:
             await self._fail(job, Refused(Fault.FAILED, "it never ended"))
         else:
-            await self._due.progressed(job, progress, at)
+            await self._laters.record(LookLater(job.job_id, progress, at))
             if progress > job.progress:
                 self._progressed(job.task_id)
 
-    async def _accepted(self, job: DueJob, provider_job_id: str) -> None:
+    async def _cancel(self, job: DueJob, vendor: Provider, provider_job_id: str) -> None:
+        """Once, whatever comes of it: how the job ends is seen by looking."""
+        if await self._due.cancel_asked(job):
+            stops = await vendor.cancel(provider_job_id)
+            _log.info("job_cancel_asked", job_id=str(job.job_id), stops=stops)
+
+    async def _find(self, job: DueJob) -> None:
+        """A job whose answer was lost is looked for, and never submitted again."""
+        match await self._found(job):
+            case Accepted(provider_job_id):
+                await self._records.accepted(job, provider_job_id)
+            case Made(content):
+                await self._records.made(job, content)
+                self._freed(job)
+            case Refused(Fault.LOST) as lost if job.attempt < ATTEMPTS_MAX:
+                await self._records.try_again(job, lost, job.provider, job.model)
+                self._freed(job)
+            case Refused(fault) as refused if fault not in TRANSIENT | {Fault.UNKNOWN}:
+                await self._fail(job, refused)
+            case _:
+                await self._not_found(job)
+                return
+        child(UNKNOWN_OUTCOMES, job.provider, "found").inc()
+        _log.info("outcome_found", job_id=str(job.job_id), provider=job.provider)
+
+    async def _found(self, job: DueJob) -> Submission | None:
+        task, _ = await self._store.read(TASK, TASK.stream_id(job.task_id))
+        wanted = await self._wanted(job, task)
+        if not isinstance(wanted, Job):
+            return None
+        vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
+        return None if isinstance(vendor, Refused) else await vendor.find(wanted)
+
+    async def _not_found(self, job: DueJob) -> None:
         now = self._now()
-        look_at = now + timedelta(seconds=self._first_look_s)
-        command = RecordSubmitted(job.output_index, job.attempt, job.provider, provider_job_id, now)
-
-        async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
-            record_submitted(unit, job, provider_job_id, look_at)
-
-        await self._store.transact(work)
-
-    async def _made(self, job: DueJob, content: bytes) -> None:
-        """The bytes first, then the record: what a crash leaves between is an object that nobody
-        names until the job, whose answer was lost, is given up. A task that has ended meanwhile
-        wants them no more."""
-        key = _claim_of(job)
-        await self._objects.put_bytes(key, content)
-        now = self._now()
-        submitted = RecordSubmitted(job.output_index, job.attempt, job.provider, "", now)
-        produced = RecordProduced(job.output_index, "", now, object_key=key, provider=job.provider)
-
-        async def work(unit: Unit) -> bool:
-            stream_id = TASK.stream_id(job.task_id)
-            await unit.decide(SAGA, stream_id, submitted)
-            recorded = await unit.decide(SAGA, stream_id, produced)
-            record_job_end(unit, job, "done")
-            return any(isinstance(item.event, OutputProduced) for item in recorded)
-
-        if not await self._store.transact(work):
-            await self._objects.delete(key)
-
-    async def _produced(self, job: DueJob, url: str) -> None:
-        """A success after the task has ended is recorded, and not delivered."""
-        command = RecordProduced(job.output_index, url, self._now(), provider=job.provider)
-
-        async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
-            record_job_end(unit, job, "done")
-
-        await self._store.transact(work)
-
-    async def _ask_again(self, job: DueJob) -> None:
-        """The vendor says that it has no such job, so nothing of it can still be billed."""
-
-        async def work(unit: Unit) -> None:
-            record_job_end(unit, job, "failed", "lost by the provider")
-            record_job(
-                unit,
-                task_id=job.task_id,
-                output_index=job.output_index,
-                attempt=job.attempt + 1,
-                provider=job.provider,
-                model=job.model,
-                due_at=self._now(),
-                key_owner_id=job.key_owner_id,
-            )
-
-        await self._store.transact(work)
+        until = job.unknown_until or now
+        if now < until:
+            grown_s = min(FIND_MAX_S, FIND_FIRST_S * 2 ** min(job.looks, 10))
+            await self._laters.record(LookLater(job.job_id, 0, min(until, self._in(grown_s, job))))
+            return
+        await self._records.give_up(job)
+        self._freed(job)
+        child(UNKNOWN_OUTCOMES, job.provider, "given_up").inc()
+        _log.error("outcome_given_up", job_id=str(job.job_id), provider=job.provider)
 
     async def _fail(self, job: DueJob, refused: Refused) -> None:
-        outcome, code, message = OUTCOME_BY_FAULT[refused.fault]
-        if job.key_owner_id is not None and refused.fault in KEY_FAULTS:
-            code, message = OWN_KEY_REFUSED
-        _log.warning("job_refused", job_id=str(job.job_id), fault=refused.fault.value)
-        command = FailTask(outcome, code, message, self._now())
+        await self._records.fail(job, refused)
+        self._freed(job)
 
-        async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(job.task_id), command)
-            record_job_end(unit, job, "failed", refused.message)
+    def _note(self, breakers: Breakers, job: DueJob, answer: Submission | Look) -> None:
+        """Whether the vendor is there."""
+        match answer:
+            case Refused(Fault.UNAVAILABLE | Fault.UNKNOWN):
+                breakers.failed(job.lane, self._now())
+            case _:
+                breakers.answered(job.lane)
 
-        await self._store.transact(work)
-
-    async def _end(self, job: DueJob, state: str, words: str) -> None:
-        async def work(unit: Unit) -> None:
-            record_job_end(unit, job, state, words)
-
-        await self._store.transact(work)
-
-    async def _miss_deadline(self, task_id: UUID) -> None:
-        command = FailTask("deadline_missed", "deadline_missed", "It took too long.", self._now())
-
-        async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(task_id), command)
-            record_met(unit, task_id)
-
-        await self._store.transact(work)
+    def _freed(self, job: DueJob) -> None:
+        if self._lanes.freed(job.lane):
+            self._wake.set()
 
     async def _wanted(self, job: DueJob, task: Task) -> Job | Refused | None:
         """What to ask for, or None when the owner's texts have been erased; `Refused` when the
@@ -328,8 +405,10 @@ class ProviderJobs:
             return None
         request: dict[str, Any] = json.loads(text)
         options = dict(request["options"])
-        if job.output_index and options.get("seed") is not None:
-            options["seed"] += job.output_index
+        if task.outputs > 1:  # vendors may answer the same words with the same picture
+            given = options.get("seed")
+            first = task.task_id.int if given is None else given
+            options["seed"] = (first + job.output_index) % SEEDS
         reference = options.get("input_image")
         image = reference and await self._input_images.read(task.user_id, reference)
         if isinstance(image, Refused):
@@ -344,11 +423,15 @@ class ProviderJobs:
             duration_s=task.duration_s,
             input_image=image,
             key=str(job.job_id),
+            callback_url=self._callbacks.url(job.provider, job.job_id),
         )
 
     def _next_look(self, job: DueJob) -> datetime:
+        """Later and later, and no sooner than the lane's jobs can be looked at in their turn."""
         grown_s = self._first_look_s * LOOK_GROWTH ** min(job.looks + 1, 16)
-        return self._in(min(grown_s, max(LOOK_MAX_S, self._first_look_s)), job)
+        delay_s = min(grown_s, max(LOOK_MAX_S, self._first_look_s))
+        looks_per_s = self._lanes.limits_of(job.lane).looks_per_s or LOOKS_PER_S
+        return self._in(max(delay_s, self._lanes.running(job.lane) / looks_per_s), job)
 
     def _after_refusal(self, job: DueJob, refused: Refused) -> datetime:
         grown_s = min(TRANSIENT_MAX_S, TRANSIENT_FIRST_S * 2 ** min(job.looks, 10))
@@ -368,16 +451,11 @@ class ProviderJobs:
 
     async def _sleep(self) -> None:
         """Until the next due time, a reservation, room again, or `POLL_EVERY_S`, at the first."""
-        due = await self._due.next_due()
-        wait_s = POLL_EVERY_S
-        if due is not None and len(self._asking) < IN_FLIGHT_MAX:
-            wait_s = min(wait_s, max(0.02, (due - self._now()).total_seconds()))
+        due = await self._due.next_due(self._now())
+        wait_s = LANE_POLL_S if self._lanes.anybody_waits else POLL_EVERY_S
+        if due is not None and len(self._looking) < LOOKING_MAX:
+            wait_s = min(wait_s, max(TOGETHER_S, (due - self._now()).total_seconds()))
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
         self._wake.clear()
-
-
-def _claim_of(job: DueJob) -> str:
-    """Where the object store holds what came with the vendor's answer."""
-    return f"claims/{job.job_id}"

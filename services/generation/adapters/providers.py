@@ -18,7 +18,8 @@ class InputImage:
 class Job:
     """What a vendor is asked for: one output. `width` and `height` in pixels and `duration_s` are
     None where the vendor decides. `prompt` is what is spoken where something is. `key` is the same
-    for every try to submit this job, for vendors that know a repeat by it."""
+    for every try to submit this job, for vendors that know a repeat by it; at
+    `callback_url`, where there is one, they may say that it has ended."""
 
     model: str
     prompt: str
@@ -29,6 +30,7 @@ class Job:
     duration_s: float | None = None
     input_image: InputImage | None = None
     key: str = ""
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ NOT_NOW: Final = Refused(Fault.UNAVAILABLE, "The user's own key can't be had jus
 @dataclass(frozen=True, slots=True)
 class Vendors:
     """`providers` are under the platform's keys; of `keyless` it has none, so that they are asked
-    under users' own keys alone."""
+    under users' own keys alone. `played` are those that the sandbox plays, without limits."""
 
     providers: Mapping[str, Provider]
     own_keys: OwnKeys
     keyless: Mapping[str, Provider] = field(default_factory=dict)
+    played: frozenset[str] = frozenset()
 
     async def asked_under(self, provider: str, key_owner_id: UUID | None) -> Provider | Refused:
         """The vendor under the own key of `key_owner_id`, under the platform's for None; or why it

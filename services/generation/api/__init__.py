@@ -1,5 +1,6 @@
 """HTTP in of generation: tasks, prices and models."""
 
+from services.generation.api.callbacks import Hints, callback_routes
 from services.generation.api.events import Feed
 from services.generation.api.history import Histories
 from services.generation.api.internal import internal_routes
@@ -8,4 +9,14 @@ from services.generation.api.routes import routes
 from services.generation.api.screening import Screening
 from services.generation.api.tasks import Tasks
 
-__all__ = ["Feed", "Histories", "Screening", "Tasks", "internal_routes", "listing_routes", "routes"]
+__all__ = [
+    "Feed",
+    "Hints",
+    "Histories",
+    "Screening",
+    "Tasks",
+    "callback_routes",
+    "internal_routes",
+    "listing_routes",
+    "routes",
+]

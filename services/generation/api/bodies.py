@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from kernel.identifiers import shown
 from kernel.links import MediaLinks
 from kernel.money import to_credits
+from services.generation.adapters.queue import Place
 from services.generation.domain.catalogue import Model
 from services.generation.domain.prices import Price, QualityPrice
 
@@ -87,7 +88,8 @@ class ErrorBody(BaseModel):
 
 
 class TaskBody(BaseModel):
-    """`status` goes pending, processing, then completed, failed or cancelled."""
+    """`status` goes pending, processing, then completed, failed or cancelled. While it waits for
+    its provider, `queue_position` (1 is next) and `estimated_seconds` say for how long."""
 
     id: str
     status: str
@@ -104,6 +106,8 @@ class TaskBody(BaseModel):
     credits_reserved: float
     credits_used: float | None
     outcome: str | None
+    queue_position: int | None
+    estimated_seconds: int | None
     error: ErrorBody | None
     created_at: datetime
     started_at: datetime | None
@@ -170,8 +174,11 @@ def task_body(
     progress: int,
     links: MediaLinks,
     now: datetime,
+    *,
+    place: Place | None = None,
 ) -> TaskBody:
-    """`request` is what its owner asked (prompt, options, metadata), None once erased."""
+    """`request` is what its owner asked (prompt, options, metadata), None once erased; `place` is
+    where it stands in the queue, None once it has left it."""
     asked = request or {}
     outputs = [
         _output_body(file, links, now)
@@ -198,6 +205,8 @@ def task_body(
         credits_reserved=to_credits(row["price_units"]) if charged is None else 0.0,
         credits_used=None if charged is None else to_credits(charged),
         outcome=row["outcome"],
+        queue_position=None if place is None else place.position,
+        estimated_seconds=None if place is None else place.wait_s,
         error=error,
         created_at=row["created_at"],
         started_at=row["started_at"],

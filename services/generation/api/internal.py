@@ -17,6 +17,7 @@ from kernel.errors import Forbidden
 from kernel.http import Caller, Identity
 from kernel.http.identity import SERVICE_ROLE
 from kernel.sql import Database
+from services.generation.adapters.due_list import DueList
 from services.generation.domain.task import TASK, Stage
 
 STATES_MAX: Final = 500
@@ -26,7 +27,7 @@ HISTORY_MAX: Final = 1_000
 FACTS: Final = (
     *("price_units", "charged_units", "outcome", "code"),
     *("required_units", "available_units", "limited"),
-    *("index", "attempt", "provider", "own_key", "outputs", "model_id", "task_type"),
+    *("index", "attempt", "provider", "own_key", "outputs", "model_id", "task_type", "fault"),
 )
 """What explains a charge. No user's words, no address of an output, no vendor's name of a job."""
 _FIRST: Final = UUID(int=0)
@@ -103,6 +104,23 @@ class LiveBody(BaseModel):
     next: UUID | None
 
 
+class UnknownJob(BaseModel):
+    """A submit whose answer was lost: `state` is unknown while it is looked for, until
+    `unknown_until`; failed or ended when it was given up."""
+
+    job_id: UUID
+    task_id: UUID
+    output_index: int
+    attempt: int
+    provider: str
+    state: str
+    unknown_until: datetime
+
+
+class UnknownBody(BaseModel):
+    jobs: list[UnknownJob]
+
+
 class HistoryRequest(BaseModel):
     task_id: UUID
 
@@ -120,7 +138,7 @@ class HistoryBody(BaseModel):
     events: list[TaskFact]
 
 
-def internal_routes(database: Database) -> APIRouter:
+def internal_routes(database: Database, due: DueList) -> APIRouter:
     router = APIRouter(prefix="/internal/tasks", tags=["internal"])
 
     @router.post("/states")
@@ -140,6 +158,12 @@ def internal_routes(database: Database) -> APIRouter:
             rows = await connection.fetch(_PAGE, body.after or _FIRST, list(_LIVE), body.limit)
         tasks = [LiveTask(**row) for row in rows]
         return LiveBody(tasks=tasks, next=tasks[-1].task_id if len(tasks) == body.limit else None)
+
+    @router.post("/unknown")
+    async def tell_unknown(caller: Caller) -> UnknownBody:
+        """Jobs of which nobody knows whether a vendor has made them, the latest first."""
+        _require_service(caller)
+        return UnknownBody(jobs=[UnknownJob(**row) for row in await due.unknown_jobs()])
 
     @router.post("/history")
     async def tell_history(caller: Caller, body: HistoryRequest) -> HistoryBody:

@@ -21,10 +21,12 @@ from kernel.waiting import Turns, Waiters
 from services.generation import read_model
 from services.generation.adapters.due_list import (
     DueList,
+    record_cancel,
     record_deadline,
     record_met,
     record_silence,
 )
+from services.generation.adapters.queue import Queue
 from services.generation.adapters.quotes import Quotes, Subject
 from services.generation.adapters.vendors import Vendors
 from services.generation.api.bodies import (
@@ -66,6 +68,7 @@ class Tasks:
 
     store: EventStore
     due: DueList
+    queue: Queue
     personal: Personal
     idempotency: Idempotency
     publisher: Publisher
@@ -179,8 +182,10 @@ class Tasks:
             return body
 
         async def work(unit: Unit) -> None:
-            await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
+            recorded = await unit.decide(SAGA, TASK.stream_id(task_id), CancelTask(unit.now))
             record_met(unit, task_id)
+            if recorded:
+                record_cancel(unit, task_id)
 
         await self.store.transact(work)
         return await self.body(await self.find(task_id, user_id))
@@ -194,6 +199,8 @@ class Tasks:
             texts = await self.personal.read(connection, rows[0]["user_id"], refs)
         active = [row["task_id"] for row in rows if row["stage"] not in ENDED]
         progress = await self.due.progress_of(active) if active else {}
+        queued = [row["task_id"] for row in rows if row["stage"] == "queued"]
+        places = await self.queue.places(queued)
         now = self.store.clock.now()
         return [
             task_body(
@@ -202,6 +209,7 @@ class Tasks:
                 progress.get(row["task_id"], 0),
                 self.links,
                 now,
+                place=places.get(row["task_id"]),
             )
             for row in rows
         ]

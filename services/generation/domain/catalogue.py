@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from kernel.errors import NotFound
+from services.generation.domain.fairness import UNLIMITED, LaneLimits
 from services.generation.domain.options import OptionSchema
 from services.generation.domain.prices import Price
 
@@ -63,10 +64,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All models by id; `version` names the price book that a task was priced by."""
+    """All models by id; `version` names the price book that a task was priced by; `limits` are
+    what each provider takes of one key."""
 
     version: str
     models: Mapping[str, Model]
+    limits: Mapping[str, LaneLimits] = field(default_factory=dict)
 
     def find(self, model_id: str) -> Model:
         """By id or alias. Raises `NotFound`."""
@@ -74,3 +77,18 @@ class Catalogue:
             if model_id == model.id or model_id in model.aliases:
                 return model
         raise NotFound("model_not_found", "There is no such model.", {"field": "model_id"})
+
+    def limits_of(self, provider: str) -> LaneLimits:
+        return self.limits.get(provider, UNLIMITED)
+
+    def others_after(
+        self, model_id: str, provider: str, options: Mapping[str, Any]
+    ) -> Sequence[ProviderModel]:
+        """Who else makes the model with these options, in the order in which they are asked when
+        `provider` can't."""
+        model = self.models.get(model_id)
+        sources = [] if model is None else list(model.providers)
+        names = [source.provider for source in sources]
+        if provider not in names:
+            return []
+        return [source for source in sources[names.index(provider) + 1 :] if source.takes(options)]

@@ -87,6 +87,18 @@ class RecordSubmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordAttemptFailed:
+    """Nothing came of an attempt at output `index`, and nothing of it can still be billed: another
+    one follows."""
+
+    index: int
+    attempt: int
+    provider: str
+    fault: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RecordProduced:
     """`url` is the vendor's; where the output came with its answer, `object_key` is where the
     object store holds it, and `url` is empty. `provider` is who made it."""
@@ -135,6 +147,7 @@ TaskCommand: TypeAlias = (
     | HearDeclined
     | GiveUpReserving
     | RecordSubmitted
+    | RecordAttemptFailed
     | RecordProduced
     | HearStored
     | FailTask
@@ -196,7 +209,19 @@ class ProviderJobSubmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderAttemptFailed:
+    task_id: UUID
+    index: int
+    attempt: int
+    provider: str
+    fault: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TaskStarted:
+    """`provider` is who makes it: not who was asked first, where that one was down."""
+
     task_id: UUID
     user_id: UUID
     provider: str
@@ -288,6 +313,7 @@ TaskEvent: TypeAlias = (
     | TaskReserved
     | TaskDeclined
     | ProviderJobSubmitted
+    | ProviderAttemptFailed
     | TaskStarted
     | OutputProduced
     | OutputKept

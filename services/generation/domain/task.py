@@ -24,7 +24,9 @@ from services.generation.domain.messages import (
     OutputCameLate,
     OutputKept,
     OutputProduced,
+    ProviderAttemptFailed,
     ProviderJobSubmitted,
+    RecordAttemptFailed,
     RecordProduced,
     RecordSubmitted,
     RemoveTask,
@@ -129,7 +131,7 @@ def evolve(state: Task, event: TaskEvent) -> Task:
             return replace(state, stage=Stage.CANCELLED)
         case TaskRemoved():
             return replace(state, stage=Stage.REMOVED)
-        case ProviderJobSubmitted():
+        case ProviderJobSubmitted() | ProviderAttemptFailed():
             return state
         case _:
             assert_never(event)
@@ -153,6 +155,8 @@ def decide(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
             return _given_up(command, state)
         case RecordSubmitted():
             return _submitted(command, state)
+        case RecordAttemptFailed():
+            return _attempt_failed(command, state)
         case RecordProduced():
             return _produced(command, state)
         case HearStored():
@@ -246,6 +250,21 @@ def _submitted(command: RecordSubmitted, state: Task) -> Sequence[TaskEvent]:
         return (submitted,)
     started = TaskStarted(state.task_id, state.user_id, command.provider, command.at)
     return submitted, started
+
+
+def _attempt_failed(command: RecordAttemptFailed, state: Task) -> Sequence[TaskEvent]:
+    if state.stage == Stage.PENDING:
+        raise Deferred(f"task {state.task_id} has no credits yet")
+    return (
+        ProviderAttemptFailed(
+            state.task_id,
+            command.index,
+            command.attempt,
+            command.provider,
+            command.fault,
+            command.at,
+        ),
+    )
 
 
 def _produced(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
@@ -357,6 +376,7 @@ TASK: Aggregate[TaskEvent, Task] = Aggregate(
         TaskReserved,
         TaskDeclined,
         ProviderJobSubmitted,
+        ProviderAttemptFailed,
         TaskStarted,
         OutputProduced,
         OutputKept,
