@@ -1,9 +1,16 @@
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from services.simulator.api.answers import CutConnection
 
 
 async def link_of(kie: Any, prompt: str) -> str:
@@ -141,3 +148,24 @@ async def test_a_state_goes_backwards(canned: Any) -> None:
     task = await canned.created("[[sim:state_backwards]]")
     states = [(await canned.look(task))["data"]["state"] for _ in range(3)]
     assert states == ["success", "waiting", "success"]
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_is_cut_on_the_loop_that_the_product_runs_on_too(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def asked() -> None:
+        app = Starlette(routes=[Route("/", lambda _: CutConnection())])
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(trust_env=False) as http:
+            with pytest.raises(httpx.TransportError):
+                await http.get(f"http://127.0.0.1:{port}/")
+        server.should_exit = True
+        await serving
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asked())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -75,16 +76,21 @@ class CutConnection(Response):
         # uvicorn hands out bound methods of the object that owns the connection; ASGI itself has
         # no word for this. Elsewhere the exception is all a client sees.
         del scope, send
+        transport: asyncio.Transport | None  # uvloop's own is none by its class
         transport = getattr(getattr(receive, "__self__", None), "transport", None)
-        if not isinstance(transport, asyncio.Transport):
+        if transport is None:
             raise ConnectionResetError("the simulator cut this connection")
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            with suppress(OSError):
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):
+            _reset_at_close(transport.get_extra_info("socket"))
         transport.abort()
         while (await receive())["type"] != "http.disconnect":
             pass  # what is left of the body; its end comes with the connection's
+
+
+def _reset_at_close(shown: socket.socket) -> None:
+    """RST in place of FIN. A loop may show a socket that refuses options: its twin takes them."""
+    with socket.socket(fileno=os.dup(shown.fileno())) as twin:
+        twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def endless(max_bytes: int) -> Response:
