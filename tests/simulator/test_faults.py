@@ -158,7 +158,7 @@ def test_a_connection_is_cut_on_the_loop_that_the_product_runs_on_too(
         app = Starlette(routes=[Route("/", lambda _: CutConnection())])
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
         serving = asyncio.create_task(server.serve())
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         async with httpx.AsyncClient(trust_env=False) as http:
