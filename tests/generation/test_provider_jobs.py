@@ -184,7 +184,6 @@ async def test_a_second_attempt_can_succeed(bench: Bench) -> None:
     [
         (Fault.INVALID, "input_refused"),
         (Fault.MODERATED, "output_moderated"),
-        (Fault.AUTH, "provider_failed"),
         (Fault.FAILED, "provider_failed"),
     ],
 )
@@ -209,9 +208,20 @@ async def test_a_success_without_a_result_is_a_failure(bench: Bench) -> None:
     assert await ending(bench, task) == ("TaskFailed", "provider_failed")
 
 
-async def test_a_look_that_fails_is_a_reason_to_look_again(bench: Bench) -> None:
+@pytest.mark.parametrize("fault", [Fault.AUTH, Fault.CREDITS])
+async def test_a_key_that_is_refused_ends_the_task_when_nobody_else_makes_it(
+    bench: Bench, fault: Fault
+) -> None:
     task = await bench.task()
-    bench.provider.looks.extend([Refused(Fault.UNAVAILABLE, "cut"), Succeeded((URL,))])
+    bench.provider.submissions.append(Refused(fault, "no"))
+    await bench.attend()
+    assert await ending(bench, task) == ("TaskFailed", "provider_failed")
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.AUTH, Fault.CREDITS])
+async def test_a_look_that_fails_is_a_reason_to_look_again(bench: Bench, fault: Fault) -> None:
+    task = await bench.task()
+    bench.provider.looks.extend([Refused(fault, "cut"), Succeeded((URL,))])
     await bench.attend()
     await bench.attend(after_s=1)
     await bench.attend(after_s=5)

@@ -154,6 +154,8 @@ _ROWS: Final = (
     _made("price_drift factor=3", KIE, kie=1),
     _made("malformed_json on=look", KIE, kie=1),
     _made("connection_reset on=look", KIE, kie=1),
+    _made("unauthorized on=look", KIE, kie=1),
+    _made("no_credits on=look", LEONARDO, leonardo=1),
     _failed("fail", KIE, kie=1),
     _failed("fail", GOOGLE, google=1),
     _failed("fail", HEYGEN, heygen=1),
@@ -171,7 +173,7 @@ _ROWS: Final = (
     _withheld("moderated", ELEVENLABS, elevenlabs=1),
     Case("hang", KIE, "deadline_missed", "deadline_missed", {"kie": 1}, hasty=True),
     Case(
-        *("latency seconds=7", KIE, "deadline_missed", "deadline_missed", {"kie": 1}),
+        *("latency seconds=9", KIE, "deadline_missed", "deadline_missed", {"kie": 1}),
         hasty=True,
         loss=LATE,
     ),

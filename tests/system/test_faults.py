@@ -21,7 +21,7 @@ from tests.system.product import V2, Product, User, new_user, running, wait_unti
 from tests.system.test_own_provider_key import PATH, PLATFORM_KEY, digest
 
 QUICKLY: Final = {"SMARTSPEC_UNKNOWN_FOR_S": "4"}
-HASTILY: Final = {**QUICKLY, "SMARTSPEC_TASK_DEADLINE_S": "4"}
+HASTILY: Final = {**QUICKLY, "SMARTSPEC_TASK_DEADLINE_S": "6"}
 UNITS: Final = 10_000
 ENDED_WITHIN_S: Final = 60
 LEDGER: Final = """SELECT kind, amount_units FROM credits_read.credit_transactions

@@ -317,7 +317,7 @@ class ProviderJobs:
                 self._freed(job)
             case Succeeded():
                 await self._fail(job, Refused(Fault.FAILED, "no result"))
-            case Refused(fault) if fault in TRANSIENT:
+            case Refused(fault) if fault in TRANSIENT or self._is_ours_to_mend(job, fault):
                 await self._look_later(job, 0, self._after_refusal(job, answer))
             case Refused(Fault.LOST) if job.attempt < ATTEMPTS_MAX:
                 # It has no such job, so nothing of it can still be billed.
@@ -325,6 +325,12 @@ class ProviderJobs:
                 self._freed(job)
             case Refused():
                 await self._fail(job, answer)
+
+    @staticmethod
+    def _is_ours_to_mend(job: DueJob, fault: Fault) -> bool:
+        """The platform's key is refused, which says nothing of a job that was taken: it is made,
+        and billed, all the same."""
+        return fault in KEY_FAULTS and job.key_owner_id is None
 
     async def _look_later(self, job: DueJob, progress: int, at: datetime) -> None:
         if job.looks >= LOOKS_MAX:
