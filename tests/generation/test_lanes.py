@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 
 from kernel.clock import new_id
+from services.generation.adapters import lanes
 from services.generation.adapters.breaker import Breakers
 from services.generation.adapters.lanes import WINDOW_SLACK, Lanes
-from services.generation.adapters.providers import Succeeded
+from services.generation.adapters.providers import Fault, Refused, Succeeded
 from services.generation.adapters.queue import Place, Queue
 from services.generation.domain.fairness import LaneLimits
 from tests.generation.conftest import Bench
@@ -96,6 +97,20 @@ async def test_each_users_own_key_is_a_lane_of_its_own(bench: Bench) -> None:
     )
 
 
+async def test_any_number_of_lanes_has_its_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "LANES_MAX", 2)
+    bench.limits["kie"] = LaneLimits(at_once=1)
+    for _ in range(5):
+        await queue(replace(bench, user_id=new_id()), 2)
+    await bench.rows("UPDATE generation.provider_jobs SET key_owner_id = user_id")
+    tried = Lanes(bench.platform.database, bench.limits, Breakers("submits"))
+    now = bench.clock.now()
+    claimed = [job.lane for _ in range(3) for job in await tried.claim(now, room=10)]
+    assert len(set(claimed)) == len(claimed) == 5
+
+
 async def test_room_that_a_job_leaves_is_taken_at_once(bench: Bench) -> None:
     bench.limits["kie"] = LaneLimits(at_once=1)
     await queue(bench, 2)
@@ -106,11 +121,27 @@ async def test_room_that_a_job_leaves_is_taken_at_once(bench: Bench) -> None:
     assert await bench.attend() == 1
 
 
+async def test_a_lane_rests_as_long_as_its_vendor_says_whatever_ends_meanwhile(
+    bench: Bench,
+) -> None:
+    await bench.task()
+    await bench.attend()
+    bench.provider.submissions.append(Refused(Fault.RATE_LIMITED, "slowly", 30.0))
+    await bench.task()
+    bench.provider.looks.append(DONE)
+    await bench.attend(after_s=1)
+    await bench.task()
+    await bench.attend(after_s=25)
+    assert len(bench.provider.asked) == 2
+    await bench.attend(after_s=15)
+    assert len(bench.provider.asked) == 4
+
+
 async def test_what_the_sandbox_plays_has_no_limits(bench: Bench) -> None:
     await queue(bench, 10)
     limits = {"kie": LaneLimits(at_once=1)}
-    lanes = Lanes(bench.platform.database, limits, Breakers("submits"), frozenset({"kie"}))
-    assert len(await lanes.claim(bench.clock.now(), room=64)) == 10
+    unlimited = Lanes(bench.platform.database, limits, Breakers("submits"), frozenset({"kie"}))
+    assert len(await unlimited.claim(bench.clock.now(), room=64)) == 10
 
 
 async def test_a_task_is_told_its_place_and_how_long_that_may_take(bench: Bench) -> None:

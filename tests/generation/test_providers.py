@@ -99,6 +99,21 @@ async def test_begins_with_a_picture(vendors: Played, name: str) -> None:
     assert isinstance(await ended(provider, await provider.submit(job)), Made | Succeeded)
 
 
+CALLED_BACK = {"kie": "callBackUrl", "heygen": "callback_url", "heygen_v2": "callback_url"}
+
+
+@pytest.mark.parametrize("name", CALLED_BACK)
+async def test_says_where_to_call_back_if_there_is_such_a_place(name: str) -> None:
+    scripted = Scripted()
+    scripted.say({"code": 200, "data": {"taskId": "1", "video_id": "1"}})
+    provider = scripted.provider(name)
+    await provider.submit(JOBS[name])
+    await provider.submit(replace(JOBS[name], callback_url="https://smartspec.test/here"))
+    silent, said = (json.loads(request.content) for request in scripted.heard)
+    assert CALLED_BACK[name] not in silent
+    assert said[CALLED_BACK[name]] == "https://smartspec.test/here"
+
+
 SCENARIOS = {
     "unauthorized": Fault.AUTH,
     "no_credits": Fault.CREDITS,

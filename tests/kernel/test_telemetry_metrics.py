@@ -395,7 +395,10 @@ COUNTS_OF_THINGS = {
 }
 STATES = {"smartspec_rate_limit_fallback"}
 OTHER_UNITS = re.compile(r"_(ms|milliseconds|us|minutes|hours|days|kb|mb|kilobytes|percent)(_|$)")
-LABELS = {"service", "consumer", "type", "outcome", "method", "route", "status", "state", "le"}
+LABELS = {
+    *("service", "consumer", "type", "outcome", "method", "route", "status", "state", "le"),
+    *("provider", "fault", "key", "asked"),
+}
 
 
 def faults_in(name: str, family: Metric) -> list[str]:

@@ -19,8 +19,10 @@ from kernel.runtime import quiet_port
 from tests import rabbitmq, redis_server
 from tests.system.product import Product, User, fresh_database, new_user, running
 
-MODES = ("memory", "separate")
-"""As one process and as many: what is in the middle is seen with `EVERY_MODE`."""
+MODE = ("separate",)
+"""How most tests run: as many processes, over real servers."""
+BOTH_MODES = pytest.mark.parametrize("product", ["memory", "separate"], indirect=True)
+"""As one process and as many: for accounts, money, and what reaches logs."""
 EVERY_MODE = pytest.mark.parametrize("product", ["memory", "rabbitmq", "separate"], indirect=True)
 """For the main job, a race, a disconnect and a poisoned message."""
 SEPARATE = ("--separate", "--replicas", "generation=2,credits=2")
@@ -65,14 +67,14 @@ def servers() -> Iterator[dict[str, str]]:
         asyncio.run(redis_server.remove(redis, prefix))
 
 
-@pytest.fixture(scope="session", params=MODES)
+@pytest.fixture(scope="session", params=MODE)
 def product(request: pytest.FixtureRequest) -> Iterator[Product]:
     """Started once for all tests of a worker; do not end it."""
     with prepared(request.param) as product, running(product):
         yield product
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=["memory", "separate"])
 def own_product(request: pytest.FixtureRequest) -> Iterator[Product]:
     """For one test alone, and not started."""
     with prepared(request.param) as product:

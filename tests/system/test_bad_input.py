@@ -45,7 +45,7 @@ BAD = {
     "an unknown model": Bad(404, "model_not_found", "model_id", body=but(model_id="none")),
     "an unknown field": Bad(422, "invalid_request", "colour", body=but(colour="red")),
     "an unknown option": Bad(
-        422, "invalid_request", "options.steps", body=but(options={"steps": 4})
+        422, "invalid_option", "options.steps", body=but(options={"steps": 4})
     ),
     "too many images": Bad(
         422, "invalid_option", "options.num_images", body=but(options={"num_images": 5})

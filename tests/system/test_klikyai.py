@@ -7,7 +7,6 @@ import pytest
 
 from tests.system.product import Product, User, wait_until
 
-ONCE = pytest.mark.parametrize("product", ["separate"], indirect=True)
 AVATAR = {"avatar_id": "Abigail_expressive_2024112501", "voice_id": "voice_123"}
 
 
@@ -22,7 +21,6 @@ def wait_for_films(user: User) -> None:
     wait_until(lambda: user.balance()["reserved_credits"] == 0)
 
 
-@ONCE
 def test_avatar_generation(signed_in: httpx.Client, user: User) -> None:
     [avatar, *_] = signed_in.get("/ai/heygen/avatars").json()["data"]["avatars"]
     [voice, *_] = signed_in.get("/ai/heygen/voices").json()["data"]["voices"]
@@ -48,7 +46,6 @@ def test_avatar_generation(signed_in: httpx.Client, user: User) -> None:
     assert user.balance()["used_credits"] == 5.0
 
 
-@ONCE
 def test_avatars_and_voices_are_listed(signed_in: httpx.Client) -> None:
     avatars = signed_in.get("/ai/heygen/avatars").json()
     assert avatars["message"] == "Avatars retrieved successfully"
@@ -61,7 +58,6 @@ def test_avatars_and_voices_are_listed(signed_in: httpx.Client) -> None:
     assert voices["total_voices"] == len(voices["voices"]) > 0
 
 
-@ONCE
 def test_a_refused_script_is_said_in_the_seeds_form(signed_in: httpx.Client, user: User) -> None:
     answer = signed_in.post("/ai/heygen/avatar-video-generation", json={**AVATAR, "text": "  "})
     assert answer.status_code == 422
@@ -70,7 +66,6 @@ def test_a_refused_script_is_said_in_the_seeds_form(signed_in: httpx.Client, use
     assert user.tasks() == []
 
 
-@ONCE
 def test_without_credits_it_is_the_seeds_business_refusal(
     signed_in: httpx.Client, user: User
 ) -> None:
@@ -90,7 +85,6 @@ def test_without_credits_it_is_the_seeds_business_refusal(
         user.client.delete(f"/api/v2/generation/tasks/{task['id']}").raise_for_status()
 
 
-@ONCE
 def test_the_first_apis_example_makes_its_picture(signed_in: httpx.Client) -> None:
     body = {
         "task_type": "image",

@@ -13,8 +13,6 @@ from PIL import Image
 
 from tests.system.product import V2, Product, User, wait_until
 
-ONCE = pytest.mark.parametrize("product", ["separate"], indirect=True)
-"""Processes of their own over RabbitMQ: what one process does besides is seen elsewhere."""
 SOUND_MIN = 0.01
 WORDS = "Welcome to SmartSpec. What shall we make today?"
 
@@ -68,7 +66,6 @@ def seconds_of(content: bytes) -> float:
         return samples / container.streams.audio[0].rate
 
 
-@ONCE
 @pytest.mark.parametrize(
     ("model_id", "size"),
     [
@@ -89,14 +86,12 @@ def test_a_picture_has_exactly_the_size_that_was_asked_for(
     assert picture.format in {"PNG", "JPEG"}
 
 
-@ONCE
 def test_several_pictures_of_one_task_are_different(user: User) -> None:
     task = made(user, "nano-banana-pro", "a fox", resolution="256x256", num_images=3)
     assert len({file_of(user, output) for output in task["outputs"]}) == 3
     assert task["credits_used"] == 3.0
 
 
-@ONCE
 def test_a_film_decodes_to_exactly_its_length_and_size(user: User) -> None:
     task = made(user, "wan-2.6", "a boat on a lake", duration_seconds=5, aspect_ratio="1:1")
     assert film_of(file_of(user, task["outputs"][0])) == ((720, 720), 5.0, False)
@@ -104,14 +99,12 @@ def test_a_film_decodes_to_exactly_its_length_and_size(user: User) -> None:
     assert task["thumbnail_url"] is not None
 
 
-@ONCE
 def test_leonardo_makes_a_film(user: User) -> None:
     task = made(user, "leonardo-motion-2", "a fox in the snow", aspect_ratio="1:1")
     size, seconds, _ = film_of(file_of(user, task["outputs"][0]))
     assert (size, seconds) == ((480, 480), 5.0)
 
 
-@ONCE
 def test_a_film_begins_with_the_picture_that_it_is_given(user: User) -> None:
     picture = made(user, "nano-banana-pro", "a red mug", resolution="512x512")["outputs"][0]
     task = made(
@@ -125,7 +118,6 @@ def test_a_film_begins_with_the_picture_that_it_is_given(user: User) -> None:
     assert apart < 20
 
 
-@ONCE
 @pytest.mark.parametrize("kind", ["mp3", "wav"])
 def test_speech_lasts_as_its_text_demands_and_costs_its_real_length(user: User, kind: str) -> None:
     short, long = (
@@ -139,7 +131,6 @@ def test_speech_lasts_as_its_text_demands_and_costs_its_real_length(user: User, 
         assert task["credits_used"] == 0.5 * -(-length // 30)
 
 
-@ONCE
 def test_an_avatar_speaks(user: User) -> None:
     task = made(
         user,
@@ -155,7 +146,6 @@ def test_an_avatar_speaks(user: User) -> None:
     assert 1.5 < seconds < 6
 
 
-@ONCE
 def test_an_estimate_is_what_the_task_then_reserves(product: Product, user: User) -> None:
     del product
     for model in user.client.get(f"{V2}/models").json()["models"]:

@@ -5,8 +5,11 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
+from tests.system.conftest import BOTH_MODES
 from tests.system.product import PASSWORD, V2, Product, User, new_user, wait_until
 from tests.system.whole_life import whole_life
+
+pytestmark = BOTH_MODES
 
 WORKER = "services.generation.adapters.provider_jobs"
 TABLES = """

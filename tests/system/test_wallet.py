@@ -11,7 +11,10 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
+from tests.system.conftest import BOTH_MODES
 from tests.system.product import V2, Product, User, log_in, wait_until
+
+pytestmark = BOTH_MODES
 
 REDEEM = f"{V2}/credits/redeem"
 GRANTS = "/api/admin/credits/grants"

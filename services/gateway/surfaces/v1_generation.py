@@ -16,7 +16,7 @@ PARAMETERS_MAX: Final = 32
 _WHOLE_SIDES: Final = ("width", "height")
 
 
-class GenerateRequest(Strict):
+class GenerationRequest(Strict):
     """`parameters` are the model's options; `width` and `height` (pixels) come together."""
 
     task_type: Annotated[str, Field(min_length=1, max_length=20)]
@@ -67,7 +67,7 @@ class ModelsResponse(BaseModel):
 
 
 async def _generate(asked: Asked, native: Native) -> Said:
-    body = read(GenerateRequest, asked.body)
+    body = read(GenerationRequest, asked.body)
     model = await _model(native, body.model_id)
     if body.task_type != model["task_type"]:
         raise Invalid(
@@ -148,7 +148,7 @@ def _shown(task: dict[str, Any], model: dict[str, Any]) -> GenerationTask:
 
 
 CREATE: Final = Translation(
-    _generate, 201, GenerateRequest, TaskResponse, fields={"options.": "parameters."}
+    _generate, 201, GenerationRequest, TaskResponse, fields={"options.": "parameters."}
 )
 TASK: Final = Translation(_task, 200, None, TaskResponse)
 LIST_MODELS: Final = Translation(_models, 200, None, ModelsResponse)

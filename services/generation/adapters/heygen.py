@@ -74,7 +74,9 @@ class HeyGenProvider(_HeyGen):
     async def submit(self, job: Job) -> Submission:
         known_by = {"Idempotency-Key": job.key} if job.key else {}
         return _submission(
-            await self.ask("POST", "/v3/videos", json=_order_v3(job), headers=known_by)
+            await self.ask(
+                "POST", "/v3/videos", json=_order_v3(job) | _callback(job), headers=known_by
+            )
         )
 
     async def find(self, job: Job) -> Submission | None:
@@ -119,7 +121,9 @@ class HeyGenV2Provider(_HeyGen):
     """v2 under one key."""
 
     async def submit(self, job: Job) -> Submission:
-        return _submission(await self.ask("POST", "/v2/video/generate", json=_order_v2(job)))
+        return _submission(
+            await self.ask("POST", "/v2/video/generate", json=_order_v2(job) | _callback(job))
+        )
 
     async def look(self, provider_job_id: str) -> Look:
         answer = await self.ask("GET", "/v1/video_status.get", params={"video_id": provider_job_id})
@@ -140,6 +144,10 @@ class HeyGenV2Provider(_HeyGen):
     ) -> Sequence[_Item] | Refused:
         data = _page(await self.ask("GET", path, bytes_max=LIST_BYTES_MAX))
         return data if isinstance(data, Refused) else tuple(_read(dig(data, "data", name), read))
+
+
+def _callback(job: Job) -> dict[str, Any]:
+    return {} if job.callback_url is None else {"callback_url": job.callback_url}
 
 
 def _order_v3(job: Job) -> dict[str, Any]:

@@ -134,11 +134,10 @@ class KieProvider(VendorApi):
             if isinstance(url, Refused):
                 return without_effect(url)
             given[PICTURES_IN[job.task_type]] = [url]
-        data = _data(
-            await self.ask(
-                "POST", "/api/v1/jobs/createTask", json={"model": job.model, "input": given}
-            )
-        )
+        order: dict[str, Any] = {"model": job.model, "input": given}
+        if job.callback_url is not None:
+            order["callBackUrl"] = job.callback_url
+        data = _data(await self.ask("POST", "/api/v1/jobs/createTask", json=order))
         if isinstance(data, Refused):
             return data
         job_id = kept(data.get("taskId"), JOB_ID_LENGTH_MAX)

@@ -103,7 +103,9 @@ class Lanes:
         self._limits = limits
         self._breakers = breakers
         self._boundless = boundless
-        self._rests: dict[str, datetime] = {}
+        self._full: dict[str, datetime] = {}
+        self._resting: dict[str, datetime] = {}
+        self._next = 0
         self._running: dict[str, int] = {}
 
     def limits_of(self, lane: str) -> LaneLimits:
@@ -118,38 +120,42 @@ class Lanes:
     def freed(self, lane: str) -> bool:
         """A job of the lane has ended; whether somebody may have waited for that."""
         self._running[lane] = max(0, self._running.get(lane, 0) - 1)
-        return self._rests.pop(lane, None) is not None
+        return self._full.pop(lane, None) is not None
 
     def rest(self, lane: str, until: datetime) -> None:
-        """Its vendor takes nothing until then."""
-        if len(self._rests) >= RESTED_MAX:
-            self._rests.clear()
-        self._rests[lane] = until
+        """Its vendor takes nothing until then, as it says itself."""
+        _put(self._resting, lane, until)
 
     @property
     def anybody_waits(self) -> bool:
         """For a lane that had no room."""
-        return bool(self._rests)
+        return bool(self._full)
 
     async def claim(self, now: datetime, room: int) -> Sequence[DueJob]:
         """At most `room` waiting jobs that are to be submitted now, leased for `LEASE`."""
         async with self._database.connection() as connection:
             waiting = [row["lane"] for row in await connection.fetch(_WAITING_LANES)]
-            self._rests = {lane: until for lane, until in self._rests.items() if until > now}
+            self._full = _later_than(now, self._full)
+            self._resting = _later_than(now, self._resting)
+            closed = self._full.keys() | self._resting.keys()
             lanes = [
                 lane
                 for lane in waiting
-                if lane not in self._rests and self._breakers.room(lane, now) != 0
+                if lane not in closed and self._breakers.room(lane, now) != 0
             ]
             if not lanes:
                 return ()
-            for lane in lanes[LANES_MAX:]:
-                self.rest(lane, now)
             async with connection.transaction():
-                jobs = await self._claim(connection, lanes[:LANES_MAX], now, room)
+                jobs = await self._claim(connection, self._some_of(lanes), now, room)
         for lane in {job.lane for job in jobs}:
             self._breakers.asked(lane, now)
         return jobs
+
+    def _some_of(self, lanes: Sequence[str]) -> Sequence[str]:
+        """As many as are tried at once, each time others."""
+        first = self._next % len(lanes)
+        self._next += LANES_MAX
+        return [*lanes[first:], *lanes[:first]][:LANES_MAX]
 
     async def set_aside(self, now: datetime, limit: int) -> Sequence[DueJob]:
         """Waiting jobs of lanes whose breaker is open: they wait until it may close, unless the
@@ -204,5 +210,15 @@ class Lanes:
             allowed = [one for one in (room, self._breakers.room(lane, now)) if one is not None]
             rooms[lane] = min([share, *allowed])
             if not rooms[lane]:
-                self.rest(lane, now + FULL_FOR)
+                _put(self._full, lane, now + FULL_FOR)
         return {lane: room for lane, room in rooms.items() if room}
+
+
+def _put(lanes: dict[str, datetime], lane: str, until: datetime) -> None:
+    if len(lanes) >= RESTED_MAX:
+        lanes.clear()
+    lanes[lane] = until
+
+
+def _later_than(now: datetime, lanes: Mapping[str, datetime]) -> dict[str, datetime]:
+    return {lane: until for lane, until in lanes.items() if until > now}
