@@ -5,7 +5,7 @@ that its user reads, and how often each vendor was asked to make something, in v
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from services.generation.domain.outcomes import OUTCOMES
@@ -36,6 +36,7 @@ KIE: Final = Model("flux-2", 1.0, _TINY)
 KIE_OR_GOOGLE: Final = Model("nano-banana-pro", 1.0, _TINY)
 GOOGLE: Final = Model("gemini-image", 1.0, _TINY)
 LEONARDO: Final = Model("leonardo-motion-2", 5.0, {"aspect_ratio": "1:1"}, canned=False)
+CANNED_FILM: Final = replace(LEONARDO, canned=True)
 HEYGEN: Final = Model("heygen-avatar", 5.0, _SPEAKER, canned=False)
 ELEVENLABS: Final = Model("elevenlabs-tts", 0.5, {"format": "wav"})
 ELEVENLABS_OR_KIE: Final = Model("elevenlabs-tts", 0.5, {"format": "mp3"})
@@ -172,6 +173,7 @@ _ROWS: Final = (
     _withheld("moderated", LEONARDO, leonardo=1),
     _withheld("moderated", ELEVENLABS, elevenlabs=1),
     Case("hang", KIE, "deadline_missed", "deadline_missed", {"kie": 1}, hasty=True),
+    Case("hang", LEONARDO, "deadline_missed", "deadline_missed", {"leonardo": 1}, hasty=True),
     Case(
         *("latency seconds=9", KIE, "deadline_missed", "deadline_missed", {"kie": 1}),
         hasty=True,
@@ -190,7 +192,12 @@ _ROWS: Final = (
     _undelivered("truncated", KIE, "damaged_picture", kie=1),
     _undelivered("truncated", GOOGLE, "damaged_picture", google=1),
     _undelivered("truncated", ELEVENLABS, "damaged_sound", elevenlabs=1),
+    _undelivered("wrong_mime", CANNED_FILM, "unsupported_type", leonardo=1),
+    _undelivered("expired_link", CANNED_FILM, "origin_refused", leonardo=1),
+    _undelivered("oversized bytes=2000", CANNED_FILM, "unsupported_type", leonardo=1),
+    _undelivered("canned", CANNED_FILM, "wrong_size", leonardo=1),
     _made("mislabelled", KIE, kie=1),
+    _made("mislabelled", GOOGLE, google=1),
 )
 TABLE: Final[Mapping[str, Case]] = {
     " ".join(
