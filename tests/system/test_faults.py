@@ -27,6 +27,7 @@ ENDED_WITHIN_S: Final = 60
 LEDGER: Final = """SELECT kind, amount_units FROM credits_read.credit_transactions
     WHERE task_id = $1 ORDER BY account_version"""
 LOSSES: Final = "SELECT reason, amount_units FROM credits_read.losses WHERE task_id = $1"
+NOTED: Final = "SELECT DISTINCT error FROM generation.provider_jobs WHERE error IS NOT NULL"
 PAID, FREE = ("hold", "commit"), ("hold", "release")
 
 
@@ -121,6 +122,7 @@ def as_it_was(one: Asked) -> Mapping[str, Any]:
         "outcome": task["outcome"],
         "code": task["error"] and task["error"]["code"],
         "charged": task["credits_used"],
+        "made_by": task["provider"] if task["status"] == "completed" else None,
         "submits": Counter(entry["vendor"] for entry in mine),
         "keys": {entry["key"] for entry in mine},
         "ledger": one.entries(),
@@ -139,6 +141,7 @@ def as_it_must_be(one: Asked) -> Mapping[str, Any]:
         "outcome": case.outcome,
         "code": case.code,
         "charged": case.charged,
+        "made_by": list(case.submits)[-1] if case.outcome == "completed" else None,
         "submits": case.submits,
         "keys": {digest(one.own_key or PLATFORM_KEY)},
         "ledger": [(kind, units) for kind in (PAID if paid else FREE)],
@@ -181,3 +184,5 @@ def test_each_fault_ends_as_the_table_says_and_tells_its_user_nothing_of_vendors
             for name, one in asked.items()
         }
         assert {name: differences for name, differences in wrong.items() if differences} == {}
+        noted = {row["error"] for row in products[False].rows(NOTED)}
+        assert noted & set(vendors_words()), "operators are told, so that a leak would be seen"
