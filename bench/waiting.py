@@ -128,7 +128,7 @@ async def _followed(product: Product) -> Figures:
         keys = await asyncio.to_thread(
             lambda: [users.enter_context(new_user(product)).key for _ in range(USERS)]
         )
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept one may be closed by now
     timeout = aiohttp.ClientTimeout(total=None, sock_read=TIMEOUT_S)
     async with (
         asyncio.timeout(TIMEOUT_S),
