@@ -44,6 +44,7 @@ from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import Provider
 from services.generation.adapters.queue import Queue
 from services.generation.adapters.quotes import Quotes
+from services.generation.adapters.undelivered import Undelivered
 from services.generation.adapters.vendors import Vendors
 from services.generation.api import (
     Feed,
@@ -55,6 +56,7 @@ from services.generation.api import (
     internal_routes,
     listing_routes,
     routes,
+    undelivered_routes,
 )
 from services.generation.domain.moderation import PromptRules
 from services.generation.domain.task import TASK
@@ -187,6 +189,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     followers = Followers(store, platform.bus, waiters)
     feed = Feed(tasks, Histories(store, personal), followers)
     listings = Listings(vendors, clock)
+    undelivered = Undelivered(database, clock)
     hints = Hints(callbacks, due, clock, jobs.wake)
     inbox = Inbox("generation", store, subscriptions())
     leaving = Leaving(store)
@@ -199,6 +202,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             [
                 routes(tasks, feed),
                 listing_routes(listings),
+                undelivered_routes(tasks, undelivered),
                 internal_routes(database, due),
                 callback_routes(hints),
                 dead_letter_routes(inbox),
@@ -216,6 +220,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             TaskChanges(store, platform.bus, waiters).run,
             progress.run,
             followers.run,
+            undelivered.run,
             idempotency.run,
             shut_outs.run,
             erasures.run,

@@ -29,13 +29,16 @@ class Native:
         self.states = [TASK | dict(state) for state in states]
         self.asked: list[tuple[str, str, Any]] = []
         self.created: tuple[int, Any] | None = None
+        self.undelivered: list[dict[str, Any]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = json.loads(await read_all(receive) or b"null")
         self.asked.append(
             (f"{scope['method']} {scope['path']}", scope["query_string"].decode(), body)
         )
-        if self.created is not None:
+        if scope["path"].endswith("/undelivered"):
+            status, answer = 200, {"success": True, "outputs": self.undelivered}
+        elif self.created is not None:
             status, answer = self.created
         else:
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -151,3 +154,23 @@ async def test_a_key_without_the_scope_is_forbidden(world: World) -> None:
     key = world.key(scopes=["credits:read"])
     answer = await world.ask("POST", "/v1/generate", [api_key(key)], [b"{}"])
     assert (answer.status, answer.json.keys()) == (403, {"detail"})
+
+
+async def test_a_picture_that_could_not_be_stored_comes_as_a_data_uri(world: World) -> None:
+    native = Native(failed("storage_failed"))
+    native.undelivered = [{"index": 0, "mime_type": "image/png", "content_base64": "iVBORw=="}]
+    answer = await generate(world, native)
+    assert (answer.status, answer.json["url"]) == (200, "data:image/png;base64,iVBORw==")
+    assert answer.json["id"] == f"gen_{TASK_ID}"
+
+
+async def test_a_large_picture_comes_so_too(world: World) -> None:
+    native = Native(failed("storage_failed"))
+    content = "A" * 8 * 1_048_576
+    native.undelivered = [{"index": 0, "mime_type": "image/png", "content_base64": content}]
+    assert (await generate(world, native)).json["url"].endswith(content)
+
+
+async def test_a_picture_that_is_not_there_any_more_is_a_failure(world: World) -> None:
+    answer = await generate(world, Native(failed("storage_failed")))
+    assert answer.status == 502

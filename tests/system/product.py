@@ -55,6 +55,7 @@ class Product:
     python: str = sys.executable
     user: str | None = None
     label: str = "product"
+    module: str = "services"
     url: str = ""
     _process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +91,7 @@ class Product:
             began_at = said.tell()
             self._process = subprocess.Popen(
                 # `--parent`: it must not outlive a test run that was killed.
-                [self.python, "-m", "services", "--parent", str(os.getpid()), *self.arguments],
+                [self.python, "-m", self.module, "--parent", str(os.getpid()), *self.arguments],
                 cwd=self.home.parent,  # no stray `.env` is read there
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,

@@ -24,7 +24,6 @@ from services.gateway.api.refusals import BadGateway
 from services.gateway.api.routes import Route
 from services.gateway.surfaces.translation import Asked, Ended, Said, Translation
 
-ANSWER_BYTES_MAX: Final = 1_048_576
 _ERRORS_FROM: Final = 400
 _OF_THE_BODY: Final = frozenset({b"content-length", b"content-type"})
 _KEPT: Final = frozenset({b"idempotency-replayed"})
@@ -47,8 +46,9 @@ class Refused(Exception):
 class Asking:
     """One client's questions to one service, in its own words."""
 
-    def __init__(self, app: ASGIApp, headers: Sequence[Header]) -> None:
+    def __init__(self, app: ASGIApp, headers: Sequence[Header], answer_bytes_max: int) -> None:
         self._app = app
+        self._answer_bytes_max = answer_bytes_max
         self._headers = [header for header in headers if header[0] not in _OF_THE_BODY]
         self.kept: list[Header] = []
 
@@ -67,7 +67,7 @@ class Asking:
                 (b"content-length", str(len(sent)).encode("ascii")),
             ],
             body=sent,
-            answer_bytes_max=ANSWER_BYTES_MAX,
+            answer_bytes_max=self._answer_bytes_max,
         )
         if answer.status >= _ERRORS_FROM:
             raise Refused(answer)
@@ -83,7 +83,7 @@ async def translated(
     Raises `Refused`, `Ended`, the edge's own refusals, and `BadGateway` when nothing readable
     was said in time.
     """
-    asking = Asking(app, headers)
+    asking = Asking(app, headers, translation.answer_bytes_max)
     try:
         async with asyncio.timeout(translation.timeout_s):
             said = await translation.run(asked, asking)

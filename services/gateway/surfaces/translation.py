@@ -15,6 +15,7 @@ from services.gateway.surfaces.fault import Fault
 M = TypeVar("M", bound=BaseModel)
 
 TIMEOUT_S: Final = 30.0
+ANSWER_BYTES_MAX: Final = 1_048_576
 
 
 class Asked(NamedTuple):
@@ -54,7 +55,8 @@ class Ended(Exception):
 class Translation:
     """`accepts`, `answers` and `query` (names that are passed on) are for the OpenAPI document;
     `timeout_s` is for all that it asks. `fields` are the surface's names for native ones, as
-    `renamed` reads them: a refusal names the field that the client sent."""
+    `renamed` reads them: a refusal names the field that the client sent. No native answer may be
+    larger than `answer_bytes_max`."""
 
     run: Callable[[Asked, Native], Awaitable[Said]]
     status: int
@@ -63,6 +65,7 @@ class Translation:
     timeout_s: float = TIMEOUT_S
     query: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
+    answer_bytes_max: int = ANSWER_BYTES_MAX
 
 
 class Strict(BaseModel):

@@ -25,6 +25,7 @@ from services.generation.adapters.providers import (
     Fault,
     Refused,
 )
+from services.generation.adapters.undelivered import record_undelivered
 from services.generation.domain.messages import (
     FailTask,
     OutputProduced,
@@ -56,9 +57,14 @@ class JobRecords:
     async def made(self, job: DueJob, content: bytes) -> None:
         """The bytes first, then the record: what a crash leaves between is an object that nobody
         names until the job, whose answer was lost, is given up. A task that has ended meanwhile
-        wants them no more."""
+        wants them no more. Where the object store won't take them, the task has failed."""
         key = _claim_of(job)
-        await self._objects.put_bytes(key, content)
+        try:
+            await self._objects.put_bytes(key, content)
+        except OSError as error:
+            _log.error("output_not_kept", job_id=str(job.job_id), error=type(error).__name__)
+            await self._not_kept(job, content)
+            return
         now = self._now()
         submitted = RecordSubmitted(job.output_index, job.attempt, job.provider, "", now)
         produced = RecordProduced(job.output_index, "", now, object_key=key, provider=job.provider)
@@ -72,6 +78,20 @@ class JobRecords:
 
         if not await self._store.transact(work):
             await self._objects.delete(key)
+
+    async def _not_kept(self, job: DueJob, content: bytes) -> None:
+        """Its bytes are kept for whoever waits for them."""
+        command = FailTask(
+            "delivery_failed", "storage_failed", "The output could not be stored.", self._now()
+        )
+
+        async def work(unit: Unit) -> None:
+            if await unit.decide(SAGA, TASK.stream_id(job.task_id), command):
+                record_undelivered(unit, job.task_id, job.output_index, content)
+            record_job_end(unit, job, "failed", "not kept")
+            record_unneeded(unit, job.task_id)
+
+        await self._store.transact(work)
 
     async def produced(self, job: DueJob, url: str) -> None:
         """A success after the task has ended is recorded, and not delivered."""

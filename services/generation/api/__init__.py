@@ -8,6 +8,7 @@ from services.generation.api.listings import listing_routes
 from services.generation.api.routes import routes
 from services.generation.api.screening import Screening
 from services.generation.api.tasks import Tasks
+from services.generation.api.undelivered import undelivered_routes
 
 __all__ = [
     "Feed",
@@ -19,4 +20,5 @@ __all__ = [
     "internal_routes",
     "listing_routes",
     "routes",
+    "undelivered_routes",
 ]
