@@ -174,3 +174,11 @@ async def test_a_large_picture_comes_so_too(world: World) -> None:
 async def test_a_picture_that_is_not_there_any_more_is_a_failure(world: World) -> None:
     answer = await generate(world, Native(failed("storage_failed")))
     assert answer.status == 502
+
+
+async def test_without_a_key_of_google_it_is_503_and_says_so(world: World) -> None:
+    native = Native({})
+    words = "No provider of gemini-image has a key here."
+    native.created = 503, {"error": "provider_not_configured", "message": words, "details": {}}
+    answer = await generate(world, native)
+    assert (answer.status, answer.json) == (503, {"detail": words})
