@@ -9,6 +9,7 @@ import pytest
 from services.generation.adapters.quotes import SWEPT_MAX, VALID_FOR
 from services.generation.api.tasks import Tasks
 from tests.generation.conftest import PROMPT, Generation, person
+from tests.generation.test_own_keys import give_key
 
 SECOND = timedelta(seconds=1)
 PICTURE: dict[str, Any] = {"model_id": "nano-banana-pro", "options": {"quality": "4k"}}
@@ -65,6 +66,17 @@ async def test_is_for_the_same_request_alone(generation: Generation, other: dict
     answer = await generation.create(me, quote_id=quote["quote_id"], **(PICTURE | other))
     assert (answer.status_code, answer.json()["error"]) == (422, "quote_mismatch")
     assert generation.ledger.heard == []
+
+
+async def test_a_quote_under_ones_own_key_is_none_for_the_platforms(generation: Generation) -> None:
+    me = person()
+    give_key(generation, me.user_id)
+    quote = await quoted(generation, me)
+    assert quote["credits"] == 0.4
+    generation.keys.known.clear()
+    generation.clock.turn(VALID_FOR - SECOND)  # what was known of keys is forgotten by then
+    answer = await generation.create(me, quote_id=quote["quote_id"], **PICTURE)
+    assert (answer.status_code, answer.json()["error"]) == (422, "quote_mismatch")
 
 
 async def test_is_for_the_same_user_alone(generation: Generation) -> None:

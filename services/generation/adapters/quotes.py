@@ -22,16 +22,18 @@ PREFIX: Final = "quote"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a price is for; `text` where its length decides."""
+    """What a price is for; `text` where its length decides. Whose key it is made under is a part of
+    it: who takes their own key away has been promised nothing for the platform's."""
 
     user_id: UUID
     model_id: str
     options: Mapping[str, Any]
     text: str | None
+    own_key: bool
 
     @property
     def digest(self) -> str:
-        said = (self.model_id, dict(self.options), self.text)
+        said = (self.model_id, dict(self.options), self.text, self.own_key)
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -68,7 +68,7 @@ def _add_creation(router: APIRouter, tasks: Tasks) -> None:
         price."""
         plan = await tasks.plan(body, caller)
         order = plan.order
-        subject = subject_of(caller.user_id, order, body.prompt)
+        subject = subject_of(caller.user_id, plan, body.prompt)
         quote_id, expires_at = await tasks.quotes.give(subject, order.price_units)
         return EstimateBody(
             success=True,

@@ -126,7 +126,7 @@ class Tasks:
         """The plan at the price that was promised for it, where that is less. Raises `Invalid`."""
         if request.quote_id is None:
             return plan
-        subject = subject_of(who.user_id, plan.order, request.prompt)
+        subject = subject_of(who.user_id, plan, request.prompt)
         promised = await self.quotes.promised_units(request.quote_id, subject)
         order = replace(plan.order, price_units=min(plan.order.price_units, promised))
         return replace(plan, order=order)
@@ -298,10 +298,11 @@ def asked(request: GenerateRequest) -> Mapping[str, Any]:
     }
 
 
-def subject_of(user_id: UUID, order: Order, text: str | None) -> Subject:
+def subject_of(user_id: UUID, plan: Plan, text: str | None) -> Subject:
     """What a quote is given for: the text too, where it is spoken."""
+    order = plan.order
     spoken = text if order.model.task_type.speaks else None
-    return Subject(user_id, order.model.id, order.options, spoken)
+    return Subject(user_id, order.model.id, order.options, spoken, plan.own_key)
 
 
 def _ref(task_id: UUID) -> str:
