@@ -3,6 +3,7 @@
 A home is locked while its server runs, and holds a log of what the server says.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -13,15 +14,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from kernel.clock import random_token
+
+PORTS: Final = range(20_000, 32_000)
+PORTS_TRIED_MAX: Final = 100
 _LOG_BYTES: Final = 5 * 1024 * 1024
 _LOG_SHOWN_BYTES: Final = 2000
 
 
 def free_port() -> int:
-    """A loopback port that is free now, and may be taken a moment later."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that is free now: below those that systems give to outgoing connections, so
+    that nobody takes it by chance. Raises OSError when none is found."""
+    for _ in range(PORTS_TRIED_MAX):
+        port = PORTS[int.from_bytes(random_token(2)) % len(PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def make_home(home: Path) -> None:

@@ -80,4 +80,5 @@ def test_only_sign_in_signed_links_and_own_pages_are_open() -> None:
     sign_in |= {"/auth/refresh", "/auth/firebase"}
     by_mailed_link = {"/auth/verify-email", "/auth/password/forgot", "/auth/password/reset"}
     sign_in |= by_mailed_link
-    assert open_paths == sign_in | {"/media/{key:path}"}
+    by_token = {"/api/v2/generation/callbacks/{provider}/{token}"}
+    assert open_paths == sign_in | by_token | {"/media/{key:path}"}

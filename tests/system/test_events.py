@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.system.conftest import EVERY_MODE, prepared
+from tests.system.conftest import BOTH_MODES, prepared
 from tests.system.product import V2, Product, User, new_user, running, wait_until
 
 SLOW = "[[sim:latency seconds=1]] a slow pear"
@@ -40,7 +40,7 @@ def tasks_in(found: list[Frame]) -> list[tuple[int, dict[str, Any]]]:
     return [(int(one["id"]), json.loads(one["data"])) for one in found if one["event"] == "task"]
 
 
-@EVERY_MODE
+@BOTH_MODES
 def test_each_change_is_seen_as_it_comes_and_once_over_a_reconnection(
     product: Product, user: User
 ) -> None:

@@ -14,8 +14,11 @@ from tests.system.test_replicas import internal_token
 from tests.system.test_routes import PARAMETER, operations
 
 INNER = ("keys", "credits", "generation", "storage")
-OPEN = {"/livez", "/readyz", "/metrics", "/openapi.json", "/media/{key}"}
-"""The last is answered by its signature alone."""
+OPEN = {
+    *("/livez", "/readyz", "/metrics", "/openapi.json"),
+    *("/media/{key}", "/api/v2/generation/callbacks/{provider}/{token}"),
+}
+"""The last two are answered by their signature alone."""
 
 
 def forged(victim: str) -> dict[str, str]:
