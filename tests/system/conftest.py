@@ -22,9 +22,9 @@ from tests.system.product import Product, User, fresh_database, new_user, runnin
 MODE = ("separate",)
 """How most tests run: as many processes, over real servers."""
 BOTH_MODES = pytest.mark.parametrize("product", ["memory", "separate"], indirect=True)
-"""As one process and as many: for accounts, money, and what reaches logs."""
+"""As one process and as many: for money, races, poison, streams, and what reaches logs."""
 EVERY_MODE = pytest.mark.parametrize("product", ["memory", "rabbitmq", "separate"], indirect=True)
-"""For the main job, a race, a disconnect and a poisoned message."""
+"""For the main job."""
 SEPARATE = ("--separate", "--replicas", "generation=2,credits=2")
 CONNECTIONS_MAX = "3"
 """Of each process: two workers of a test run share the server."""

@@ -10,10 +10,7 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import BOTH_MODES
 from tests.system.product import PASSWORD, Product, User, log_in, new_key, wait_until
-
-pytestmark = BOTH_MODES
 
 LINK = re.compile(r"^(\S+)/(verify-email|reset-password)#token=(\S+)$", re.MULTILINE)
 NEW_PASSWORD = "another horse, another battery"

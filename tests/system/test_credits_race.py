@@ -3,7 +3,7 @@ from collections import Counter
 
 import httpx
 
-from tests.system.conftest import EVERY_MODE
+from tests.system.conftest import BOTH_MODES
 from tests.system.product import V2, Product, User, wait_until
 
 REQUESTS = 200
@@ -28,7 +28,7 @@ async def all_at_once(product: Product, key: str) -> list[httpx.Response]:
         return await asyncio.gather(*asked)
 
 
-@EVERY_MODE
+@BOTH_MODES
 def test_two_hundred_at_once_with_twenty_credits_get_exactly_twenty_tasks(
     product: Product, user: User
 ) -> None:

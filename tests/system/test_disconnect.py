@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from kernel.clock import new_id
-from tests.system.conftest import EVERY_MODE
+from tests.system.conftest import BOTH_MODES
 from tests.system.product import V2, Product, User, wait_until
 
-pytestmark = EVERY_MODE
+pytestmark = BOTH_MODES
 
 BODY = {"model_id": "nano-banana-pro", "prompt": "[[sim:canned]] nobody waits for me"}
 CONTENT = json.dumps(BODY).encode()

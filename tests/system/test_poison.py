@@ -12,7 +12,7 @@ import pytest
 
 from kernel.identifiers import parsed
 from kernel.inbox import RETRIES_AFTER_S
-from tests.system.conftest import EVERY_MODE
+from tests.system.conftest import BOTH_MODES
 from tests.system.product import Product, User, log_in, wait_until
 
 PLANT = (
@@ -59,7 +59,7 @@ def metrics_of_credits(product: Product) -> str:
     return httpx.get(f"http://127.0.0.1:{product.metrics_port}/metrics", trust_env=False).text
 
 
-@EVERY_MODE
+@BOTH_MODES
 def test_is_parked_seen_in_nobodys_way_and_replayed_to_the_same_end(
     product: Product, user: User, slow_task: str
 ) -> None:
