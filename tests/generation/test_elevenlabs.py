@@ -75,6 +75,8 @@ async def test_an_answer_without_sound_can_not_be_read(answer: httpx.Response) -
         (500, "internal_error", Fault.UNAVAILABLE),
         (500, "generation_failed", Fault.FAILED),
         (302, "moved", Fault.UNKNOWN),
+        (502, "bad gateway", Fault.UNKNOWN),
+        (504, "gateway time-out", Fault.UNKNOWN),
     ],
 )
 async def test_each_refusal_has_its_fault(status: int, word: str, fault: Fault) -> None:

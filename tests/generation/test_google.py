@@ -124,6 +124,8 @@ async def test_says_why_there_is_no_picture(
         (429, error(429, "RESOURCE_EXHAUSTED"), Fault.RATE_LIMITED),
         (500, error(500, "INTERNAL"), Fault.UNAVAILABLE),
         (503, "busy", Fault.UNAVAILABLE),
+        (502, "bad gateway", Fault.UNKNOWN),
+        (504, error(504, "DEADLINE_EXCEEDED"), Fault.UNKNOWN),
         (302, "", Fault.UNKNOWN),
     ],
 )

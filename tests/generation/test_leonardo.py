@@ -17,7 +17,7 @@ from services.generation.adapters.providers import (
 )
 from tests.generation.played_vendors import KEY, PICTURE, Scripted
 
-JOB = Job("MOTION2", "A fox", 854, 480, {"negative_prompt": "rain"}, "video", 5.0, key="0197")
+JOB = Job("MOTION2", "A fox", 832, 480, {"negative_prompt": "rain"}, "video", 5.0, key="0197")
 ACCEPTED = {"motionVideoGenerationJob": {"generationId": "g-1", "apiCreditCost": 100}}
 ME = {"user_details": [{"user": {"id": "u-1", "username": "me"}}]}
 

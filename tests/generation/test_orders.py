@@ -44,6 +44,12 @@ def test_a_film_is_as_large_as_its_name_says(
     assert film_size(resolution, ratio) == size
 
 
+def test_a_film_is_as_large_as_its_vendor_makes_it_where_the_book_says_so() -> None:
+    for ratio, size in (("16:9", (832, 480)), ("9:16", (480, 832)), ("1:1", (480, 480))):
+        film = order("leonardo-motion-2", {"resolution": "480p", "aspect_ratio": ratio})
+        assert (film.width, film.height) == size
+
+
 def test_speech_costs_by_each_half_minute_that_begins() -> None:
     price = LengthPrice(30, 5_000, 5_000, 30)
     lengths = [0.1, 30, 30.1, 60, 61]

@@ -46,6 +46,20 @@ def test_avatar_generation(signed_in: httpx.Client, user: User) -> None:
     assert user.balance()["used_credits"] == 5.0
 
 
+def test_leonardo_video_generation(signed_in: httpx.Client) -> None:
+    body = {
+        "prompt": "a fox in the snow",
+        "model": "MOTION_2_0",
+        "width": 832,
+        "height": 480,
+        "frameInterpolation": True,
+        "promptEnhance": True,
+    }
+    answer = signed_in.post("/ai/leonardo/video-generation", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"]["duration"] == 5.0
+
+
 def test_avatars_and_voices_are_listed(signed_in: httpx.Client) -> None:
     avatars = signed_in.get("/ai/heygen/avatars").json()
     assert avatars["message"] == "Avatars retrieved successfully"

@@ -100,9 +100,9 @@ def test_a_film_decodes_to_exactly_its_length_and_size(user: User) -> None:
 
 
 def test_leonardo_makes_a_film(user: User) -> None:
-    task = made(user, "leonardo-motion-2", "a fox in the snow", aspect_ratio="1:1")
+    task = made(user, "leonardo-motion-2", "a fox in the snow")
     size, seconds, _ = film_of(file_of(user, task["outputs"][0]))
-    assert (size, seconds) == ((480, 480), 5.0)
+    assert (size, seconds) == ((832, 480), 5.0)
 
 
 def test_a_film_begins_with_the_picture_that_it_is_given(user: User) -> None:

@@ -66,6 +66,13 @@ class _LengthPrice(_Strict):
         return LengthPrice(self.first_s, to_units(self.first), to_units(self.each), self.each_s)
 
 
+class _Size(_Strict):
+    resolution: str
+    aspect_ratio: str
+    width: int = Field(ge=2, multiple_of=2)
+    height: int = Field(ge=2, multiple_of=2)
+
+
 class _Example(_Strict):
     prompt: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -84,6 +91,7 @@ class _Model(_Strict):
     prompt_length_max: int = Field(ge=1, le=10_000)
     deadline_s: int = Field(ge=1)
     examples: tuple[_Example, ...] = Field(min_length=1)
+    sizes: tuple[_Size, ...] = ()
 
 
 class _Limits(_Strict):
@@ -141,6 +149,7 @@ def _model(raw: _Model) -> Model:
         prompt_length_max=raw.prompt_length_max,
         deadline_s=raw.deadline_s,
         examples=tuple(example.model_dump() for example in raw.examples),
+        sizes={(one.resolution, one.aspect_ratio): (one.width, one.height) for one in raw.sizes},
     )
 
 

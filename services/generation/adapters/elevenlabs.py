@@ -40,7 +40,8 @@ FORMATS: Final = {"mp3": "mp3_44100_128", "wav": "wav_44100"}
 PAGE_SIZE: Final = 100
 PAGES_MAX: Final = 20
 NAME_LENGTH_MAX: Final = 200
-UNAVAILABLE_FROM: Final = 500
+_FAULTS: Final[Mapping[int, Fault]] = {**FAULT_BY_STATUS, 500: Fault.UNAVAILABLE}
+"""What ElevenLabs itself failed to make, it does not bill; after 502 and 504 nobody knows."""
 
 _FAULT_BY_WORD: Final[Mapping[str, Fault]] = {
     "quota_exceeded": Fault.CREDITS,
@@ -118,9 +119,8 @@ def _refusal(answer: Answer) -> Refused:
     detail = dig(answer.json(), "detail")
     word = dig(detail, "status")
     words = dig(detail, "message") or dig(detail, 0, "msg")
-    fallback = Fault.UNAVAILABLE if answer.status >= UNAVAILABLE_FROM else Fault.UNKNOWN
     fault = _FAULT_BY_WORD.get(word) if isinstance(word, str) else None
-    fault = fault or FAULT_BY_STATUS.get(answer.status, fallback)
+    fault = fault or _FAULTS.get(answer.status, Fault.UNKNOWN)
     if fault == Fault.INVALID and (is_moderation(word) or is_moderation(words)):
         fault = Fault.MODERATED
     return answer.refused(fault, words)

@@ -32,9 +32,13 @@ ANSWER_TIMEOUT_S: Final = 50.0
 """Less than a job's lease: whoever still waits must be the one who records what came of it."""
 ANSWER_BYTES_MAX: Final = 64 * 1_024 * 1_024
 SEED_RANGE: Final = 2**31
-UNAVAILABLE_FROM: Final = 500
 
-_FAULTS: Final[Mapping[int, Fault]] = {**FAULT_BY_STATUS, 404: Fault.FAILED}
+_FAULTS: Final[Mapping[int, Fault]] = {
+    **FAULT_BY_STATUS,
+    404: Fault.FAILED,
+    500: Fault.UNAVAILABLE,
+}
+"""What Google itself failed to make, it does not bill; after 502 and 504 nobody knows."""
 _SIZE_CLASSES: Final = ((1_024, "1K"), (2_048, "2K"))
 _WITHHELD: Final = frozenset(
     {
@@ -134,8 +138,7 @@ def _decoded(text: object) -> bytes | None:
 def _refusal(answer: Answer) -> Refused:
     error = dig(answer.json(), "error")
     words = dig(error, "message")
-    fallback = Fault.UNAVAILABLE if answer.status >= UNAVAILABLE_FROM else Fault.UNKNOWN
-    fault = _FAULTS.get(answer.status, fallback)
+    fault = _FAULTS.get(answer.status, Fault.UNKNOWN)
     if fault == Fault.INVALID and isinstance(words, str) and "api key" in words.lower():
         fault = Fault.AUTH
     refused = answer.refused(fault, words)

@@ -42,8 +42,6 @@ V1: Final = "/api/rest/v1"
 ANSWER_TIMEOUT_S: Final = 14.0
 """A submit with a picture asks twice, and uploads between: all of it within a job's lease."""
 SEED_RANGE: Final = 2_147_483_637
-PIXELS: Final = {(854, 480): (832, 480), (480, 854): (480, 832)}
-"""Sizes that it knows in place of ours."""
 UPLOAD_HOSTS: Final = ".amazonaws.com"
 """Where it lets files be put, besides its own host."""
 FIELD_LENGTH_MAX: Final = 10_000
@@ -171,13 +169,12 @@ def _path(generation_id: str) -> str:
 def _order(job: Job) -> dict[str, Any]:
     assert job.width is not None, "a film has a size"
     assert job.height is not None, "a film has a size"
-    width, height = PIXELS.get((job.width, job.height), (job.width, job.height))
     order = {
         "prompt": job.prompt,
         "model": job.model,
         "resolution": f"RESOLUTION_{min(job.width, job.height)}",
-        "width": width,
-        "height": height,
+        "width": job.width,
+        "height": job.height,
         "seed": _seed(job),
         "isPublic": False,
     }

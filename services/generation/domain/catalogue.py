@@ -47,7 +47,8 @@ class ProviderModel:
 @dataclass(frozen=True, slots=True)
 class Model:
     """`providers` in the order in which they are asked; `deadline_s` from the request to the stored
-    output; `examples` are requests that are known to be good."""
+    output; `examples` are requests that are known to be good; `sizes` are the pixels of a film by
+    resolution and aspect ratio, where its vendor makes others than their names say."""
 
     id: str
     name: str
@@ -60,6 +61,7 @@ class Model:
     prompt_length_max: int
     deadline_s: int
     examples: tuple[Mapping[str, Any], ...] = ()
+    sizes: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

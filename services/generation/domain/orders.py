@@ -83,8 +83,8 @@ def _picture(model: Model, options: Mapping[str, Any], price: QualityPrice, perc
 
 
 def _film(model: Model, options: Mapping[str, Any], price: LengthPrice) -> Order:
-    resolution = _said(model, options, "resolution")
-    width, height = film_size(resolution, _said(model, options, "aspect_ratio"))
+    resolution, ratio = (_said(model, options, name) for name in ("resolution", "aspect_ratio"))
+    width, height = model.sizes.get((resolution, ratio)) or film_size(resolution, ratio)
     duration_s = float(_said(model, options, "duration_seconds"))
     return Order(
         model,

@@ -59,6 +59,8 @@ FILMS_V2: Final[Mapping[str, str]] = {
 }
 """v1's name by v2's."""
 RATIOS: Final = frozenset({"16:9", "9:16", "1:1"})
+SIZES: Final = {("480p", "16:9"): (832, 480), ("480p", "9:16"): (480, 832)}
+"""Pixels of films that are not what the names say."""
 EXTENSIONS: Final = frozenset({"png", "jpg", "jpeg", "webp"})
 
 UNAUTHORIZED: Final = Refused(401, "Authentication hook unauthorized this request", "access-denied")
@@ -133,7 +135,8 @@ def _film(model: str, fields: Fields, start: tuple[str, ...]) -> Order:
     duration_s = fields.whole("duration", 1, 60, known.durations_s[0])
     if duration_s not in known.durations_s:
         raise _refuse("duration", f"must be one of {', '.join(map(str, known.durations_s))}")
-    width, height = frame_size(resolution, _ratio(fields))
+    ratio = _ratio(fields)
+    width, height = SIZES.get((resolution, ratio)) or frame_size(resolution, ratio)
     seed = fields.seed(prompt, 0, 2**31 - 1)
     film = Film(without_scenarios(prompt), seed, width, height, duration_s)
     return Order(model, prompt, film, duration_s * known.credits_per_s[resolution], inputs=start)
