@@ -32,11 +32,11 @@ from services.generation.adapters.google import GoogleProvider
 from services.generation.adapters.heygen import HeyGenProvider, HeyGenV2Provider
 from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.job_records import JobRecords
+from services.generation.adapters.job_requests import JobRequests
 from services.generation.adapters.kie import KieProvider
 from services.generation.adapters.lanes import Lanes
 from services.generation.adapters.leaving import Leaving
 from services.generation.adapters.leonardo import LeonardoProvider
-from services.generation.adapters.listings import Listings
 from services.generation.adapters.moderation_file import read_prompt_rules
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.progress import TaskProgress
@@ -45,6 +45,7 @@ from services.generation.adapters.providers import Provider
 from services.generation.adapters.queue import Queue
 from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.undelivered import Undelivered
+from services.generation.adapters.vendor_lists import VendorLists
 from services.generation.adapters.vendors import Vendors
 from services.generation.api import (
     Feed,
@@ -54,9 +55,9 @@ from services.generation.api import (
     Tasks,
     callback_routes,
     internal_routes,
-    listing_routes,
     routes,
     undelivered_routes,
+    vendor_list_routes,
 )
 from services.generation.domain.moderation import PromptRules
 from services.generation.domain.task import TASK
@@ -158,12 +159,10 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         due,
         Lanes(database, catalogue.limits, breakers, vendors.played),
         JobRecords(store, objects, timedelta(seconds=first_look_s)),
+        JobRequests(database, personal, InputImages(objects, outbound), callbacks),
         breakers=breakers,
-        personal=personal,
         vendors=vendors,
         catalogue=catalogue,
-        callbacks=callbacks,
-        input_images=InputImages(objects, outbound),
         first_look_s=first_look_s,
         sole_owner=platform.sole_owner,
         progressed=progress.grown,
@@ -188,7 +187,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     )
     followers = Followers(store, platform.bus, waiters)
     feed = Feed(tasks, Histories(store, personal), followers)
-    listings = Listings(vendors, clock)
+    vendor_lists = VendorLists(vendors, clock)
     undelivered = Undelivered(database, clock)
     hints = Hints(callbacks, due, clock, jobs.wake)
     inbox = Inbox("generation", store, subscriptions())
@@ -201,7 +200,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             "generation",
             [
                 routes(tasks, feed),
-                listing_routes(listings),
+                vendor_list_routes(vendor_lists),
                 undelivered_routes(tasks, undelivered),
                 internal_routes(database, due),
                 callback_routes(hints),
@@ -225,5 +224,5 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             shut_outs.run,
             erasures.run,
         ),
-        resources=(listings, vendors, outbound),
+        resources=(vendor_lists, vendors, outbound),
     )

@@ -39,6 +39,7 @@ from services.generation.adapters.catalogue_file import read_catalogue
 from services.generation.adapters.due_list import DueList, record_deadline
 from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.job_records import JobRecords
+from services.generation.adapters.job_requests import JobRequests
 from services.generation.adapters.lanes import Lanes
 from services.generation.adapters.provider_jobs import ProviderJobs
 from services.generation.adapters.providers import (
@@ -406,14 +407,15 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
         due,
         Lanes(platform.database, limits, breakers),
         JobRecords(service.store, objects, timedelta(seconds=0.5)),
+        JobRequests(
+            platform.database,
+            Personal("generation", platform.encryption),
+            InputImages(objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))),
+            Callbacks(b"a secret of tests, and of nothing else", "https://smartspec.test"),
+        ),
         breakers=breakers,
-        personal=Personal("generation", platform.encryption),
         vendors=vendors,
         catalogue=read_catalogue(),
-        callbacks=Callbacks(b"a secret of tests, and of nothing else", "https://smartspec.test"),
-        input_images=InputImages(
-            objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        ),
         first_look_s=0.5,
         sole_owner=True,
     )

@@ -4,7 +4,6 @@ Nothing here waits for a result: a job that is not done is looked at again later
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -14,17 +13,15 @@ from uuid import UUID
 import structlog
 
 from kernel.context import caused_by
-from kernel.encryption import Personal
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
 from kernel.sql import DATABASE_AWAY
 from kernel.telemetry.metrics import child
 from kernel.unit import Recorded
 from services.generation.adapters.breaker import Breakers
-from services.generation.adapters.callbacks import Callbacks
 from services.generation.adapters.due_list import DueJob, DueList, LookLater
-from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.job_records import JobRecords
+from services.generation.adapters.job_requests import JobRequests
 from services.generation.adapters.lanes import Lanes
 from services.generation.adapters.look_batches import LookBatches
 from services.generation.adapters.metrics import LOOKS_LATE, UNKNOWN_OUTCOMES
@@ -54,7 +51,6 @@ SUBMITTING_MAX: Final = 64
 ATTEMPTS_MAX = 3
 UNAVAILABLE_MAX: Final = 3
 """Refusals of one job, after which another provider is asked."""
-SEEDS: Final = 2**31
 LOOKS_MAX = 20_000
 """More than any deadline leaves time for: then a vendor's job that never ends is left alone."""
 LOOKS_PER_S: Final = 1_000.0
@@ -87,13 +83,11 @@ class ProviderJobs:
         due: DueList,
         lanes: Lanes,
         records: JobRecords,
+        requests: JobRequests,
         *,
         breakers: Breakers,
-        personal: Personal,
         vendors: Vendors,
         catalogue: Catalogue,
-        callbacks: Callbacks,
-        input_images: InputImages,
         first_look_s: float,
         sole_owner: bool,
         progressed: Callable[[UUID], None] = lambda _: None,
@@ -105,12 +99,10 @@ class ProviderJobs:
         self._breakers = breakers
         self._look_breakers = Breakers("looks")
         self._records = records
+        self._requests = requests
         self._laters = LookBatches(due)
-        self._personal = personal
         self._vendors = vendors
         self._catalogue = catalogue
-        self._callbacks = callbacks
-        self._input_images = input_images
         self._first_look_s = first_look_s
         self._sole_owner = sole_owner
         self._progressed = progressed
@@ -224,7 +216,7 @@ class ProviderJobs:
             await self._records.end(job, "task ended before submit")
             self._freed(job)
             return
-        wanted = await self._wanted(job, task)
+        wanted = await self._requests.of(job, task)
         if not isinstance(wanted, Job):
             await self._fail(job, wanted or Refused(Fault.INVALID, "the request was erased"))
             return
@@ -288,7 +280,7 @@ class ProviderJobs:
         if job.key_owner_id is not None:
             return
         task, _ = await self._store.read(TASK, TASK.stream_id(job.task_id))
-        wanted = None if task.stage.ended else await self._wanted(job, task)
+        wanted = None if task.stage.ended else await self._requests.of(job, task)
         if isinstance(wanted, Job):
             down = Refused(Fault.UNAVAILABLE, "The provider does not answer.")
             await self._ask_another(job, down, task, wanted.options)
@@ -367,7 +359,7 @@ class ProviderJobs:
 
     async def _found(self, job: DueJob) -> Submission | None:
         task, _ = await self._store.read(TASK, TASK.stream_id(job.task_id))
-        wanted = await self._wanted(job, task)
+        wanted = await self._requests.of(job, task)
         if not isinstance(wanted, Job):
             return None
         vendor = await self._vendors.asked_under(job.provider, job.key_owner_id)
@@ -400,37 +392,6 @@ class ProviderJobs:
     def _freed(self, job: DueJob) -> None:
         if self._lanes.freed(job.lane):
             self._wake.set()
-
-    async def _wanted(self, job: DueJob, task: Task) -> Job | Refused | None:
-        """What to ask for, or None when the owner's texts have been erased; `Refused` when the
-        picture to begin with can't be had."""
-        async with self._store.database.connection() as connection:
-            texts = await self._personal.read(connection, task.user_id, [f"task-{job.task_id}"])
-        text = texts.get(f"task-{job.task_id}")
-        if text is None:
-            return None
-        request: dict[str, Any] = json.loads(text)
-        options = dict(request["options"])
-        if task.outputs > 1:  # vendors may answer the same words with the same picture
-            given = options.get("seed")
-            first = task.task_id.int if given is None else given
-            options["seed"] = (first + job.output_index) % SEEDS
-        reference = options.get("input_image")
-        image = reference and await self._input_images.read(task.user_id, reference)
-        if isinstance(image, Refused):
-            return image
-        return Job(
-            job.model,
-            request["prompt"],
-            task.width,
-            task.height,
-            options,
-            task_type=task.task_type,
-            duration_s=task.duration_s,
-            input_image=image,
-            key=str(job.job_id),
-            callback_url=self._callbacks.url(job.provider, job.job_id),
-        )
 
     def _next_look(self, job: DueJob) -> datetime:
         """Later and later, and no sooner than the lane's jobs can be looked at in their turn."""

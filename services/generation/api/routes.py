@@ -23,9 +23,9 @@ from services.generation.api.bodies import (
     model_body,
 )
 from services.generation.api.events import Feed, add_events
-from services.generation.api.listing import add_listing
 from services.generation.api.outcomes import add_outcomes
 from services.generation.api.task_ids import task_id_of
+from services.generation.api.task_list import add_task_list
 from services.generation.api.tasks import Tasks, asked, subject_of
 
 WAIT_DEFAULT_S, WAIT_MAX_S = 60, 120
@@ -36,7 +36,7 @@ WORDS = ("prompt", "options", "metadata")
 def routes(tasks: Tasks, feed: Feed) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation", tags=["generation"])
     _add_creation(router, tasks)
-    add_listing(router, tasks)
+    add_task_list(router, tasks)
     _add_tasks(router, tasks)
     add_events(router, feed)
     _add_models(router, tasks)

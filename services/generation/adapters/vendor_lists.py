@@ -33,7 +33,7 @@ class _List(Generic[T]):
     asking: asyncio.Task[None] | None = None
 
 
-class Listings:
+class VendorLists:
     """One list of each kind for each vendor, under the platform's key; there are few vendors."""
 
     def __init__(self, vendors: Vendors, clock: Clock) -> None:

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from kernel.http import Caller
-from services.generation.adapters.listings import Listings
+from services.generation.adapters.vendor_lists import VendorLists
 
 
 class VoiceBody(BaseModel):
@@ -35,13 +35,13 @@ class AvatarList(BaseModel):
     avatars: list[AvatarBody]
 
 
-def listing_routes(listings: Listings) -> APIRouter:
+def vendor_list_routes(lists: VendorLists) -> APIRouter:
     router = APIRouter(prefix="/api/v2/generation", tags=["generation"])
 
     @router.get("/{provider}/voices")
     async def list_voices(provider: str, _: Caller) -> VoiceList:
         """Who can speak, by the vendor's own ids."""
-        found = await listings.voices(provider)
+        found = await lists.voices(provider)
         voices = [
             VoiceBody(
                 voice_id=voice.voice_id,
@@ -58,7 +58,7 @@ def listing_routes(listings: Listings) -> APIRouter:
     async def list_avatars(provider: str, _: Caller) -> AvatarList:
         """Who can be seen speaking, by the vendor's own ids. No vendor's list says yet who costs
         more, so nobody is `premium`."""
-        found = await listings.avatars(provider)
+        found = await lists.avatars(provider)
         avatars = [
             AvatarBody(
                 avatar_id=avatar.avatar_id,

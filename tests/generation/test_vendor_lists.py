@@ -9,9 +9,9 @@ import pytest
 
 from kernel.errors import Unavailable, VendorFailed
 from kernel.testing import FakeClock
-from services.generation.adapters.listings import AGAIN_AFTER, FRESH_FOR, Listings
 from services.generation.adapters.own_keys import OwnKeys
 from services.generation.adapters.providers import Avatar, Fault, Refused, Voice
+from services.generation.adapters.vendor_lists import AGAIN_AFTER, FRESH_FOR, VendorLists
 from services.generation.adapters.vendors import Vendors
 from tests.generation.conftest import ScriptedProvider
 
@@ -47,13 +47,13 @@ class Known:
         self.clock = FakeClock()
         self.vendor = Listing(answer)
         vendors = Vendors({"heygen": self.vendor, "kie": ScriptedProvider()}, cast(OwnKeys, None))
-        self.listings = Listings(vendors, self.clock)
+        self.lists = VendorLists(vendors, self.clock)
 
     async def names(self) -> list[str]:
-        return [voice.name for voice in await self.listings.voices("heygen")]
+        return [voice.name for voice in await self.lists.voices("heygen")]
 
     async def settled(self) -> None:
-        asking = self.listings._voices["heygen"].asking
+        asking = self.lists._voices["heygen"].asking
         if asking is not None:
             await asking
 
@@ -114,5 +114,5 @@ async def test_a_vendor_without_a_key_or_without_lists_is_not_configured() -> No
     known = Known(voices())
     for provider in ("kie", "elevenlabs", "nobody"):
         with pytest.raises(Unavailable) as refusal:
-            await known.listings.avatars(provider)
+            await known.lists.avatars(provider)
         assert refusal.value.code == "provider_not_configured"

@@ -45,7 +45,7 @@ MODEL_ID: Final = r"^[A-Za-z0-9._/-]{1,100}$"
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
-def add_listing(router: APIRouter, tasks: Tasks) -> None:
+def add_task_list(router: APIRouter, tasks: Tasks) -> None:
     @router.get("/tasks")
     async def list_tasks(  # noqa: PLR0917 - each is a parameter of the query
         caller: Caller,
