@@ -1,8 +1,8 @@
 """Who follows tasks in this process, and how they are woken.
 
-While nobody says that a task has changed, a follower costs no query
-and no connection: all of them together are asked for by one query each `SWEEP_EVERY_S`, which finds
-what a lost broadcast left unsaid.
+While nobody says that a task has changed, a follower costs no query and no connection: all of them
+together are asked for by one query each `SWEEP_EVERY_S`, which finds what a lost broadcast left
+unsaid.
 """
 
 import asyncio
