@@ -149,8 +149,12 @@ class Publisher:
             del self._by_stream[stream_id]
 
     def _back_off(self, stream_id: str, envelope: Envelope, error: BaseException) -> None:
-        attempts = self._attempts[stream_id] = self._attempts.get(stream_id, 0) + 1
-        delay_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(attempts - 1, 10))
+        """Later and later; but a bus that is away is waited for by the publish itself, so that all
+        goes out as soon as it is back."""
+        attempts = self._attempts.get(stream_id, 0)
+        if not self._bus.away_s():
+            attempts = self._attempts[stream_id] = attempts + 1
+        delay_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(max(0, attempts - 1), 10))
         self._count(envelope, "failed")
         _log.warning(
             "publish_failed",

@@ -125,6 +125,23 @@ async def test_a_publish_without_an_answer_is_given_up_and_tried_again(store: Ev
     assert len(bus.published) == 1
 
 
+async def test_a_bus_that_is_away_puts_nothing_off_for_longer_and_longer(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernel.outbox.BACKOFF_MAX_S", 3_600.0)
+    monkeypatch.setattr("kernel.outbox.BACKOFF_FIRST_S", 0.001)
+    bus = StubbornBus()
+    bus.gate.clear()
+    bus.gone_s = 60.0
+    publisher = Publisher(store, bus, publish_timeout_s=0.001)
+    await store.handle(ADDING, STREAM, Add(1))
+    async with running(publisher.run):
+        await eventually(lambda: len(bus.attempts) > 60)  # else the last fifty are a second apart
+        bus.gone_s = 0.0
+        bus.gate.set()
+        assert await publisher.drain(20)
+
+
 async def test_says_when_it_could_not_publish_all_in_time(store: EventStore) -> None:
     bus = StubbornBus()
     bus.gate.clear()
