@@ -8,6 +8,7 @@ parent. No thread may run here, or the children could wait for a lock that nobod
 """
 
 import errno
+import gc
 import importlib
 import json
 import os
@@ -84,6 +85,7 @@ class Inspector:
             _limit(message)
             self._tell(message["number"], 0, json.dumps(_answer(work, message["order"])))
             return
+        gc.freeze()  # else a child's first collection copies the pages of all that is loaded
         reading, writing = os.pipe()
         parent = os.getpid()
         pid = os.fork()

@@ -8,10 +8,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, MpoImagePlugin, WebPImagePlugin
+
 from services.storage.adapters import films, pictures, reencoding, sounds, uploaded_films
 from services.storage.adapters.blurhashes import blurhash_of
 from services.storage.adapters.decoding import UPLOAD_SECONDS_MAX
 from services.storage.adapters.media import Wanted
+
+Image.preinit()  # or each child would load what reads and writes pictures: 15 ms
+assert MpoImagePlugin
+assert WebPImagePlugin
 
 Order = Mapping[str, Any]
 Facts = Mapping[str, Any]
