@@ -3,8 +3,6 @@
 Whatever it is, it is looked at in a child.
 """
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Final
 
 from kernel.clock import new_id
 from kernel.errors import NotFound
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.outbound import Outbound, Unreachable
 from services.storage.adapters.media import MediaFacts, Wanted
 from services.storage.adapters.sandbox import Studio
@@ -48,7 +46,7 @@ class OutputFetcher:
     """`objects` has a folder for files on their way; what a killed process leaves there, others
     sweep."""
 
-    def __init__(self, outbound: Outbound, objects: LocalObjectStore, studio: Studio) -> None:
+    def __init__(self, outbound: Outbound, objects: ObjectStore, studio: Studio) -> None:
         self._outbound = outbound
         self._objects = objects
         self._folder = objects.incoming
@@ -83,10 +81,9 @@ class OutputFetcher:
             )
             return
         try:
-            source = await self._objects.path_of(object_key)
+            await self._objects.fetch(object_key, path)
         except NotFound:
             raise Unreachable("output_gone", "The output is not in the object store.") from None
-        await asyncio.to_thread(shutil.copyfile, source, path)
 
 
 def _remove(*paths: Path) -> None:
