@@ -1,5 +1,5 @@
-"""The rules of storage: an output is expected, then stored or rejected, once and for good. What is
-stored is erased with its owner, or with its task.
+"""An output is expected, then stored or rejected, once and for good. What is stored is erased with
+its owner, with its task, or because its user wants so.
 
 It knows no bytes and no addresses. Sizes are bytes, sides are pixels.
 """
@@ -53,6 +53,7 @@ class ExpectOutput:
     height: int | None
     duration_seconds: float | None = None
     mime_type: str | None = None
+    account_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,18 @@ class OutputExpected:
     height: int | None
     duration_seconds: float | None = None
     mime_type: str | None = None
+    account_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OutputStored:
+    """`account_id` pays for its storage; None where nobody knew it yet."""
+
     task_id: UUID
     user_id: UUID
     index: int
     file: StoredFile
+    account_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,14 @@ class OutputRejected:
 
 @dataclass(frozen=True, slots=True)
 class OutputErased:
+    """`key` and `size` are those of the file; an early event lacks them."""
+
     task_id: UUID
     user_id: UUID
     index: int
+    key: str = ""
+    size: int = 0
+    account_id: UUID | None = None
 
 
 OutputCommand: TypeAlias = ExpectOutput | KeepOutput | RefuseOutput | EraseOutput
@@ -127,14 +137,19 @@ class Output:
     task_id: UUID = NOBODY
     user_id: UUID = NOBODY
     index: int = 0
+    account_id: UUID | None = None
+    key: str = ""
+    size: int = 0
 
 
-def evolve(state: Output, event: OutputEvent) -> Output:
+def evolve_output(state: Output, event: OutputEvent) -> Output:
     match event:
         case OutputExpected():
-            return Output(Status.EXPECTED, event.task_id, event.user_id, event.index)
-        case OutputStored():
-            return replace(state, status=Status.STORED)
+            return Output(
+                Status.EXPECTED, event.task_id, event.user_id, event.index, event.account_id
+            )
+        case OutputStored(file=file):
+            return replace(state, status=Status.STORED, key=file.key, size=file.size)
         case OutputRejected():
             return replace(state, status=Status.REJECTED)
         case OutputErased():
@@ -143,7 +158,7 @@ def evolve(state: Output, event: OutputEvent) -> Output:
             assert_never(event)
 
 
-def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
+def decide_output(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
     """The first ending stands; repeats and what comes after it are nothing, but for the erasure of
     what was stored.
 
@@ -159,7 +174,7 @@ def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
         return ()
     match command:
         case KeepOutput(file):
-            return (OutputStored(state.task_id, state.user_id, state.index, file),)
+            return (_stored(state, file),)
         case RefuseOutput(code, message):
             return (OutputRejected(state.task_id, state.user_id, state.index, code, message),)
         case _:
@@ -176,21 +191,28 @@ def _expected(command: ExpectOutput) -> OutputExpected:
         height=command.height,
         duration_seconds=command.duration_seconds,
         mime_type=command.mime_type,
+        account_id=command.account_id,
     )
 
 
+def _stored(state: Output, file: StoredFile) -> OutputStored:
+    return OutputStored(state.task_id, state.user_id, state.index, file, state.account_id)
+
+
 def _erased(state: Output) -> OutputErased:
-    return OutputErased(state.task_id, state.user_id, state.index)
+    return OutputErased(
+        state.task_id, state.user_id, state.index, state.key, state.size, state.account_id
+    )
 
 
 OUTPUT: Aggregate[OutputEvent, Output] = Aggregate(
     name="output",
     state=Output,
     initial_state=Output,
-    evolve=evolve,
+    evolve=evolve_output,
     events=(OutputExpected, OutputStored, OutputRejected, OutputErased),
 )
-OUTPUTS: Decider[OutputCommand, OutputEvent, Output] = Decider(OUTPUT, decide)
+OUTPUTS: Decider[OutputCommand, OutputEvent, Output] = Decider(OUTPUT, decide_output)
 
 
 def stream_of(task_id: UUID, index: int) -> str:
