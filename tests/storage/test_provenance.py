@@ -14,7 +14,8 @@ from PIL import Image
 
 from services.storage.adapters import provenance
 from services.storage.adapters.certificates import Trusted, credentials, derived
-from services.storage.adapters.provenance import Claimed, Made, NotSigned, read, sign
+from services.storage.adapters.claims import Claimed, Made
+from services.storage.adapters.provenance import NotSigned, read, sign
 from tests.storage.test_certificates import made as files_made
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

@@ -8,14 +8,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import c2pa
 
 from services.storage.adapters.certificates import Signer, Trusted
+from services.storage.adapters.claims import Claimed, Made, State
 from services.storage.adapters.media import type_of
 
 TYPES: Final = frozenset(
@@ -32,39 +32,6 @@ BUFFER_BYTES: Final = 1 << 20
 _SOURCE_TYPE: Final = re.compile(re.escape(SOURCE_TYPES) + r"([A-Za-z]{1,64})", re.ASCII)
 # By C2PA 2.2, 15.2.2: of the failures, those which say that bytes are not those signed.
 _CHANGED: Final = re.compile(r"\.(?:mismatch|altered|missing|inaccessible)$|malformed", re.ASCII)
-
-State: TypeAlias = Literal["trusted", "valid", "invalid", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """How an output came about. `ref` names the task or the file, nobody and nothing else;
-    `source_type` is IPTC's term, like `trainedAlgorithmicMedia`."""
-
-    model_id: str
-    ref: str
-    at: datetime
-    source_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a file's newest manifest says; all of it but `state` and `reasons` is the signer's word.
-
-    `trusted`: intact, and of one of the roots; `valid`: intact, of a signer whom nobody vouches
-    for; `invalid`: something is wrong, see `reasons` (C2PA's codes). `ours`: trusted, and of this
-    system's own name. `changed`: bytes are not those that were signed.
-    """
-
-    state: State = "none"
-    reasons: tuple[str, ...] = ()
-    ours: bool = False
-    changed: bool = False
-    signer: str | None = None
-    generator: str | None = None
-    source_type: str | None = None
-    model_id: str | None = None
-    made_at: datetime | None = None
 
 
 class NotSigned(Exception):

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from services.storage.adapters.pictures import workable
+
 SIDE_PX_MIN: Final = 128
 """Smaller pictures have too few of the frequencies."""
 MARK_BITS: Final = 48
@@ -32,7 +34,6 @@ _OFF_BY_MAX: Final = STEP / 10
 _DOUBTED: Final = 12
 _WRONG_MAX: Final = 3
 _LIGHT: Final = np.array([0.299, 0.587, 0.114], np.float32)
-_MODES: Final = ("L", "LA", "RGB", "RGBA")
 _GREY: Final = 128.0
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -54,7 +55,7 @@ def embed(image: Image.Image, mark: int, secret: bytes) -> Image.Image:
         raise ValueError(f"a mark has {MARK_BITS} bits, and is not 0")
     if min(image.size) < SIDE_PX_MIN:
         raise CannotMark
-    pixels = np.array(_workable(image))
+    pixels = np.array(workable(image))
     carriers, bits = _carriers(secret), _bits_of(mark, secret)
     targets = None
     for attempt in range(_ROUNDS_MAX):
@@ -75,7 +76,7 @@ def read(image: Image.Image, secrets: Sequence[bytes]) -> int | None:
     """
     if min(image.size) < SIDE_PX_MIN // 2:
         return None
-    frequencies = _frequencies(np.asarray(_workable(image)))
+    frequencies = _frequencies(np.asarray(workable(image)))
     found = (_decoded(_carriers(each).read(frequencies), each) for each in secrets)
     return next((mark for mark in found if mark is not None), None)
 
@@ -207,11 +208,3 @@ def _bits_of(mark: int, secret: bytes) -> npt.NDArray[np.bool_]:
 def _tag_of(mark: int, secret: bytes) -> int:
     told = hmac.digest(secret, b"smartspec watermark tag 1 " + mark.to_bytes(6), "sha256")
     return int.from_bytes(told[: TAG_BITS // 8])
-
-
-def _workable(image: Image.Image) -> Image.Image:
-    if image.mode in _MODES:
-        return image
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode == "1" else "RGB")
