@@ -1,10 +1,13 @@
 """Composition root of storage."""
 
+from collections.abc import Sequence
+
 from kernel.event_store import EventStore
-from kernel.http import create_app
+from kernel.http import Idempotency, create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
+from kernel.money import to_units
 from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
@@ -12,15 +15,21 @@ from kernel.projections import History
 from kernel.secrets import Secrets
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
+from services.storage.adapters.accepting import Accepting
+from services.storage.adapters.certificates import Credentials, credentials_by
+from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.due_list import REMOVALS
 from services.storage.adapters.erasing import Erasing
 from services.storage.adapters.fetching import OutputFetcher
+from services.storage.adapters.intake import Intake
+from services.storage.adapters.labelling import Labeller
 from services.storage.adapters.media import Bands
 from services.storage.adapters.removing import Removing
 from services.storage.adapters.sandbox import Studio
 from services.storage.adapters.unwanted import Unwanted
+from services.storage.adapters.verifying import Verifier
 from services.storage.adapters.worker import OutputWorker
-from services.storage.api import routes
+from services.storage.api import MEDIA, Media, Shelf, file_routes, media_routes, verify_routes
 from services.storage.domain import OUTPUT, UPLOAD
 from services.storage.inbox import subscriptions
 from services.storage.outbox import announce
@@ -51,10 +60,13 @@ def create_service(
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=platform.clock, announce=announce, project=project
     )
-    objects = LocalObjectStore(settings.objects_root)
+    objects = LocalObjectStore(settings.objects_root, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     studio = Studio(_bands(settings))
-    outputs = OutputFetcher(outbound, objects, studio)
+    credentials = _credentials(settings, platform)
+    watermark_secrets = _secrets(platform, "watermark")
+    labeller = Labeller(studio, credentials.signer, watermark_secrets[0])
+    outputs = OutputFetcher(outbound, objects, studio, labeller if settings.provenance else None)
     worker = OutputWorker(store, objects, outputs, sole_owner=platform.sole_owner)
     erasures = Leavers(
         database, platform.clock, f"{SCHEMA}.erasures", Erasing(store, objects).erase
@@ -63,23 +75,44 @@ def create_service(
         database, platform.clock, REMOVALS, Removing(store, objects).remove, key="task_id"
     )
     unwanted = Unwanted(database, objects, platform.clock)
+    accepting = Accepting(studio, objects.incoming)
+    intake = Intake(store, objects, accepting, unwanted, settings.quotas)
+    idempotency = Idempotency(database, SCHEMA, platform.clock, sole_owner=platform.sole_owner)
+    shelf = Shelf(
+        database=database,
+        objects=objects,
+        outbound=outbound,
+        accepting=accepting,
+        intake=intake,
+        deleting=Deleting(store, unwanted),
+        idempotency=idempotency,
+        quotas=settings.quotas,
+        upload_bytes_max=settings.upload_bytes_max,
+        units_per_gb_month=to_units(settings.credits_per_gb_month),
+        clock=platform.clock,
+    )
+    media = Media(database, objects, platform.links, intake.open, platform.clock)
+    verifier = Verifier(database, studio, credentials.trusted, watermark_secrets)
     inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
         app=create_app(
             "storage",
             [
-                routes(database, objects, platform.links, platform.clock),
+                file_routes(shelf),
+                verify_routes(verifier, objects.incoming, settings.verify_bytes_max),
+                media_routes(media),
                 dead_letter_routes(inbox),
             ],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
+            files_put_under=MEDIA,
         ),
         store=store,
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(worker.run, erasures.run, removals.run, unwanted.run),
+        workers=(worker.run, erasures.run, removals.run, unwanted.run, idempotency.run),
         resources=(outbound, studio),
     )
 
@@ -88,3 +121,20 @@ def _bands(settings: StorageSettings) -> Bands | None:
     if not settings.nsfw_check:
         return None
     return Bands(settings.nsfw_review_from, settings.nsfw_block_from)
+
+
+def _credentials(settings: StorageSettings, platform: Platform) -> Credentials:
+    secret, *former = _secrets(platform, "provenance")
+    return credentials_by(
+        secret,
+        former,
+        settings.c2pa_certificate_file,
+        settings.c2pa_private_key_file,
+        platform.clock.now(),
+    )
+
+
+def _secrets(platform: Platform, purpose: str) -> Sequence[bytes]:
+    """The present one first."""
+    encryption = platform.encryption
+    return (encryption.derived_secret(purpose), *encryption.former_secrets(purpose))

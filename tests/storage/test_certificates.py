@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kernel.encryption import Encryption
 from kernel.settings import WrongSettings
-from services.storage.adapters.certificates import Credentials, credentials, derived
+from services.storage.adapters.certificates import Credentials, credentials_by, derived
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SECRET, FORMER = b"s" * 32, b"f" * 32
@@ -86,7 +86,7 @@ def begun(
 
 
 def by_files(certificate_file: Path | None, key_file: Path | None) -> Credentials:
-    return credentials(SECRET, (), certificate_file, key_file, NOW)
+    return credentials_by(SECRET, (), certificate_file, key_file, NOW)
 
 
 def words(certificate_file: Path | None, key_file: Path | None) -> str:
@@ -115,7 +115,7 @@ def test_the_leaf_is_issued_by_its_root_and_both_are_valid_for_long() -> None:
 
 
 def test_what_a_former_secret_signed_stays_trusted() -> None:
-    by_both = credentials(SECRET, (FORMER,), None, None, NOW)
+    by_both = credentials_by(SECRET, (FORMER,), None, None, NOW)
 
     assert by_both.signer == derived(SECRET).signer
     for each in (SECRET, FORMER):

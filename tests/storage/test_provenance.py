@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from services.storage.adapters import provenance
-from services.storage.adapters.certificates import Trusted, credentials, derived
+from services.storage.adapters.certificates import Trusted, credentials_by, derived
 from services.storage.adapters.claims import Claimed, Made
 from services.storage.adapters.provenance import NotSigned, read, sign
 from tests.storage.test_certificates import made as files_made
@@ -171,7 +171,7 @@ def test_another_name_under_a_trusted_root_is_trusted_and_not_ours(
 
 
 def test_a_certificate_of_the_owners_signs(tmp_path: Path, file: File) -> None:
-    given = credentials(b"s" * 32, (), *files_made(tmp_path), NOW)
+    given = credentials_by(b"s" * 32, (), *files_made(tmp_path), NOW)
 
     sign(file("image/png"), tmp_path / "signed", "image/png", MADE, given.signer)
 

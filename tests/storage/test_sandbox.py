@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.storage.adapters import inspector, sandbox
-from services.storage.adapters.jobs import Job
+from services.storage.adapters.jobs import JOBS, Job
 from services.storage.adapters.media import Bands, MediaRefused, Wanted
 from services.storage.adapters.sandbox import CHILDREN_AT_ONCE_MAX, CheckFailed, Studio
 from tests.storage import dying_jobs
@@ -248,7 +248,7 @@ async def test_no_thread_runs_where_children_are_forked(tmp_path: Path) -> None:
     """A lock that it held would be held in the child for ever."""
     path = tmp_path / "output"
     path.write_bytes(encoded("PNG"))
-    studio = Studio(Bands(0.2, 0.8), {**sandbox.JOBS, **DYING})
+    studio = Studio(Bands(0.2, 0.8), {**JOBS, **DYING})
 
     await studio.examined(path, tmp_path / "small", Wanted("image"), tmp_path / "fitted")
     told = await studio.do("tell", {})

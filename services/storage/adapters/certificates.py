@@ -86,7 +86,7 @@ class Credentials:
     trusted: Trusted
 
 
-def credentials(
+def credentials_by(
     secret: bytes,
     former: Sequence[bytes],
     certificate_file: Path | None,

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
 
+from services.storage.adapters.media import MediaFacts
+
 State: TypeAlias = Literal["trusted", "valid", "invalid", "none"]
 
 
@@ -65,3 +67,12 @@ class Told:
         claimed["made_at"] = None if made_at is None else datetime.fromisoformat(made_at)
         claimed["reasons"] = tuple(claimed["reasons"])
         return cls(told["mime_type"], Claimed(**claimed), told["mark"], told["label"])
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """`facts` are those of the new file; `mark` is the output's number, in it or not."""
+
+    facts: MediaFacts
+    mark: int
+    source_type: str

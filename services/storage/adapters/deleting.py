@@ -1,5 +1,8 @@
 """Deletes one file for good, an upload or an output: told first, then its objects go."""
 
+from dataclasses import dataclass
+from uuid import UUID
+
 from kernel.event_store import EventStore
 from kernel.unit import Unit
 from services.storage.adapters.due_list import EndedFetch, record_forgotten
@@ -13,7 +16,18 @@ from services.storage.domain import (
     EraseOutput,
     stream_of,
 )
-from services.storage.read_model import File
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """An upload by its id, or an output by its task and index."""
+
+    user_id: UUID
+    key: str
+    thumbnail_key: str | None
+    upload_id: UUID | None
+    task_id: UUID | None
+    output_index: int | None
 
 
 class Deleting:
@@ -23,10 +37,9 @@ class Deleting:
         self._store = store
         self._unwanted = unwanted
 
-    async def delete(self, file: File, reason: str) -> bool:
+    async def delete(self, file: KeptFile, reason: str) -> bool:
         """False when somebody was faster."""
-        thumbnail: str | None = file.facts["thumbnail_key"]
-        keys = [file.key] if thumbnail is None else [file.key, thumbnail]
+        keys = [key for key in (file.key, file.thumbnail_key) if key is not None]
 
         async def work(unit: Unit) -> bool:
             if file.upload_id is not None:
@@ -46,7 +59,7 @@ class Deleting:
         return is_deleted
 
 
-async def _erase_output(unit: Unit, file: File, reason: str) -> bool:
+async def _erase_output(unit: Unit, file: KeptFile, reason: str) -> bool:
     assert file.task_id is not None
     assert file.output_index is not None
     stream_id = stream_of(file.task_id, file.output_index)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from kernel.sql import Database
 from kernel.unit import Unit
+from services.storage.adapters.claims import Labelled, Made
 from services.storage.domain import output_keys
 
 _MARK_BYTES: Final = 6
@@ -32,14 +33,18 @@ def mark_of(secret: bytes, ref: str) -> int:
     return int.from_bytes(told[:_MARK_BYTES]) or 1
 
 
-def record_mark(unit: Unit, mark: int, key: str, origin: Origin) -> None:
-    """Of two outputs with one number the first keeps it: among a million outputs there is such a
-    pair with a chance of 0.2 %."""
-    unit.record_sql(
-        "INSERT INTO storage.marks (mark, key, model_id, source_type, made_at)"
-        " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (mark) DO NOTHING",
-        *(mark, key, origin.model_id, origin.source_type, origin.made_at),
-    )
+async def give_mark(database: Database, labelled: Labelled, made: Made, key: str) -> None:
+    """Before the object is there, so that no mark is in the world that nobody knows.
+
+    Of two outputs with one number the first keeps it: among a million outputs there is such a pair
+    with a chance of 0.2 %.
+    """
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO storage.marks (mark, key, model_id, source_type, made_at)"
+            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (mark) DO NOTHING",
+            *(labelled.mark, key, made.model_id, labelled.source_type, made.at),
+        )
 
 
 def record_file_gone(unit: Unit, user_id: UUID, task_id: UUID, index: int) -> None:

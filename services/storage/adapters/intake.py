@@ -50,6 +50,7 @@ from services.storage.domain import (
     KeepUpload,
     Quotas,
     StoredFile,
+    UploadStatus,
     staging_key,
     upload_key,
     upload_thumbnail_key,
@@ -156,6 +157,11 @@ class Intake:
             with suppress(*DATABASE_AWAY):
                 await _to_the_end(self.open.release(upload))
             raise
+
+    async def kept_key(self, upload_id: UUID) -> str:
+        """Empty for an upload that was not kept, or was deleted."""
+        state, _ = await self._store.read(UPLOAD, UPLOAD.stream_id(upload_id))
+        return state.key if state.status == UploadStatus.KEPT else ""
 
     async def end(self, upload: OpenUpload, reason: str) -> None:
         """Nothing of it is kept; its room is given back."""

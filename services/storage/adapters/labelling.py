@@ -1,12 +1,14 @@
 """Has an output marked and signed in a child; knows the secrets for it, and no output by itself."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from services.storage.adapters.certificates import Signer
-from services.storage.adapters.claims import Made
+from services.storage.adapters.claims import Labelled, Made
+from services.storage.adapters.due_list import DueFetch
 from services.storage.adapters.given_marks import mark_of
 from services.storage.adapters.media import MediaFacts
 from services.storage.adapters.sandbox import CheckFailed, Studio
@@ -17,13 +19,14 @@ SOURCE_TYPES: Final[Mapping[str, str]] = {"avatar": "compositeSynthetic"}
 TRAINED: Final = "trainedAlgorithmicMedia"
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """`facts` are those of the new file; `mark` is the output's number, in it or not."""
-
-    facts: MediaFacts
-    mark: int
-    source_type: str
+def made_of(fetch: DueFetch, at: datetime) -> Made:
+    """What is said of an output that is labelled at that moment."""
+    return Made(
+        model_id=fetch.model_id or UNKNOWN_MODEL,
+        ref=f"{fetch.task_id}-{fetch.output_index}",
+        at=at,
+        source_type=SOURCE_TYPES.get(fetch.task_type, TRAINED),
+    )
 
 
 class Labeller:

@@ -1,152 +1,92 @@
-"""HTTP out: media behind signed links. Whoever holds a link needs nothing else, no identity."""
+"""Media behind signed links. Whoever holds a link needs nothing else, no identity."""
 
-import re
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from typing import Final, Self
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
-from kernel.clock import Clock
-from kernel.errors import Invalid, NotFound
-from kernel.http import problem
+from kernel.clock import Clock, new_id
+from kernel.errors import Forbidden, Rejected
 from kernel.links import MediaLinks
-from kernel.objects import UNKNOWN_TYPE, ObjectChunks, ObjectStore, StoredObject
+from kernel.objects import ObjectStore, StoredObject
 from kernel.sql import Database
 from services.storage import read_model
+from services.storage.adapters.receiving import receive_body
+from services.storage.adapters.uploads import OpenUploads
+from services.storage.api.serving import PARTS, served
 
-_SAFE_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-}
-# Several ranges at once are answered with the whole, which RFC 9110 (14.2) leaves to the server.
-_ONE_RANGE: Final = re.compile(
-    r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18})|-(?P<suffix>[0-9]{1,18}))",
-    re.ASCII | re.IGNORECASE,
-)
+MEDIA = "/media/"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Bytes `first` to `last`, both included (None: the end); `whole` where no part is asked."""
-
-    first: int = 0
-    last: int | None = None
-    whole: bool = True
-
-    @classmethod
-    def wanted(cls, request: Request, etag: str, size_bytes: int) -> Self:
-        """The whole for no range, one that can't be read, or one of another version."""
-        asked = _ONE_RANGE.fullmatch(request.headers.get("range", "").strip())
-        if asked is None or request.headers.get("if-range") not in {None, etag}:
-            return cls()
-        if asked["suffix"]:
-            return cls(max(0, size_bytes - int(asked["suffix"])), None, whole=False)
-        first, last = int(asked["first"]), int(asked["last"]) if asked["last"] else None
-        return cls() if last is not None and last < first else cls(first, last, whole=False)
-
-    def length_bytes(self, size_bytes: int) -> int:
-        """How much of it an object of that size has."""
-        end = size_bytes if self.last is None else min(self.last + 1, size_bytes)
-        return max(0, end - self.first)
+class Media:
+    database: Database
+    objects: ObjectStore
+    links: MediaLinks
+    open: OpenUploads
+    clock: Clock
 
 
-class ObjectResponse(StreamingResponse):
-    """What is open of an object; closed however the answer ends."""
-
-    def __init__(self, chunks: ObjectChunks, status_code: int, headers: dict[str, str]) -> None:
-        super().__init__(chunks, status_code, headers, chunks.stored.content_type)
-        self._chunks = chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._chunks:
-            await super().__call__(scope, receive, send)
-
-
-def routes(database: Database, objects: ObjectStore, links: MediaLinks, clock: Clock) -> APIRouter:
+def media_routes(media: Media) -> APIRouter:
     router = APIRouter(prefix="/media", tags=["storage"])
 
     @router.head("/{key:path}", include_in_schema=False)
-    @router.get(
-        "/{key:path}",
-        response_class=StreamingResponse,
-        responses={
-            206: {"description": "The part asked for"},
-            304: {"description": "Known already"},
-            416: {"description": "There is no such part"},
-        },
-    )
+    @router.get("/{key:path}", response_class=StreamingResponse, responses=PARTS)
     async def get_media(
         request: Request, key: str, expires: str = "", signature: str = ""
     ) -> Response:
         """The object behind a signed link; a link for GET serves HEAD too."""
-        now = clock.now()
-        links.verify("GET", key, expires, signature, now)
-        try:
-            stored = await objects.stat(key)
-            sha256 = await read_model.sha256_of(database, key)
-            etag = f'"{sha256}"' if sha256 else stored.etag
-            headers = _headers(etag, datetime.fromtimestamp(int(expires), UTC) - now)
-            if _is_known(request.headers.get("if-none-match"), etag):
-                return Response(status_code=304, headers=headers)
-            part = Part.wanted(request, etag, stored.size_bytes)
-            if not part.whole and part.length_bytes(stored.size_bytes) == 0:
-                return _no_such_part(stored.size_bytes)
-            status = 200 if part.whole else 206
-            if request.method == "HEAD":
-                described = _described(stored, part)
-                return Response(None, status, headers | described, stored.content_type)
-            chunks = await objects.open(key, part.first, part.last)
-        except (NotFound, Invalid):
-            raise NotFound("file_not_found", "There is no such file.") from None
-        return ObjectResponse(chunks, status, headers | _described(chunks.stored, part))
+        now = media.clock.now()
+        media.links.verify("GET", key, expires, signature, now)
+        sha256 = await read_model.sha256_of(media.database, key)
+
+        def etag_of(stored: StoredObject) -> str:
+            return f'"{sha256}"' if sha256 else stored.etag
+
+        # Nothing stays in a cache for longer than its link is good.
+        lives_for: timedelta = datetime.fromtimestamp(int(expires), UTC) - now
+        max_age_s = max(0, int(lives_for.total_seconds()))
+        headers = {"Cache-Control": f"private, max-age={max_age_s}"}
+        return await served(request, media.objects, key, etag_of, headers)
+
+    @router.put("/{key:path}", response_class=Response)
+    async def put_media(  # noqa: PLR0917 - each is a part of the link
+        request: Request,
+        key: str,
+        expires: str = "",
+        size: str = "",
+        type: str = "",  # noqa: A002 - the parameter's public name
+        signature: str = "",
+    ) -> Response:
+        """Put a file by a link of `presigned-url`: of exactly the size and type that were signed.
+        It is yours when `confirm-upload` has answered."""
+        now = media.clock.now()
+        media.links.verify_put(key, expires, signature, now, size=size, content_type=type)
+        if request.headers.get("content-type", "").strip().lower() != type:
+            raise Forbidden("invalid_signature", "This link is for another Content-Type.")
+        await _check_is_open(media, key)
+        return Response(headers={"ETag": await _put(media, request, key, int(size), type)})
 
     return router
 
 
-def _headers(etag: str, lives_for: timedelta) -> dict[str, str]:
-    # Nothing stays in a cache for longer than its link is good.
-    max_age_s = max(0, int(lives_for.total_seconds()))
-    return {
-        **_SAFE_HEADERS,
-        "ETag": etag,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": f"private, max-age={max_age_s}",
-    }
+async def _put(media: Media, request: Request, key: str, size: int, content_type: str) -> str:
+    path = media.objects.incoming / f"{new_id().hex}.put"
+    try:
+        await receive_body(request, path, size)
+        stored = await media.objects.put_file(key, path, content_type, give=True)
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+    try:
+        await _check_is_open(media, key)
+    except Rejected:  # it has ended meanwhile, and what it had was deleted before this came
+        await media.objects.delete(key)
+        raise
+    return stored.etag
 
 
-def _described(stored: StoredObject, part: Part) -> dict[str, str]:
-    name = stored.key.rpartition("/")[2]
-    disposition = "attachment" if stored.content_type == UNKNOWN_TYPE else "inline"
-    size_bytes = stored.size_bytes
-    length_bytes = part.length_bytes(size_bytes)
-    described = {
-        "Content-Length": str(length_bytes),
-        "Content-Disposition": f'{disposition}; filename="{name}"',
-        "Last-Modified": format_datetime(stored.modified_at, usegmt=True),
-    }
-    if not part.whole:
-        end = part.first + length_bytes
-        described["Content-Range"] = f"bytes {part.first}-{end - 1}/{size_bytes}"
-    return described
-
-
-def _is_known(if_none_match: str | None, etag: str) -> bool:
-    """RFC 9110, 13.1.2: compared weakly; `*` is any."""
-    if if_none_match is None:
-        return False
-    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return any(tag in {"*", etag} for tag in tags)
-
-
-def _no_such_part(size_bytes: int) -> Response:
-    return problem(
-        416,
-        "range_not_satisfiable",
-        "The file has no such part.",
-        {"size": size_bytes},
-        Content_Range=f"bytes */{size_bytes}",
-    )
+async def _check_is_open(media: Media, key: str) -> None:
+    if await media.open.put_to(key, media.clock.now()) is None:
+        raise Rejected("upload_ended", "This upload has ended.")
