@@ -5,7 +5,7 @@ from kernel.http import create_app
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
-from kernel.objects import LocalObjectStore
+from kernel.objects import object_store
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -48,7 +48,7 @@ def create_service(
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=platform.clock, announce=announce, project=project
     )
-    objects = LocalObjectStore(settings.objects_root)
+    objects = object_store(settings, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     outputs = OutputFetcher(outbound, objects)
     worker = OutputWorker(store, objects, outputs, sole_owner=platform.sole_owner)
@@ -74,6 +74,7 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+        prepare=(objects.check,),
         workers=(worker.run, erasures.run, removals.run),
-        resources=(outbound, outputs),
+        resources=(outbound, outputs, objects),
     )
