@@ -6,7 +6,7 @@ from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
 from kernel.money import to_units
-from kernel.objects import LocalObjectStore
+from kernel.objects import object_store
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -55,7 +55,7 @@ def create_service(
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=platform.clock, announce=announce, project=project
     )
-    objects = LocalObjectStore(settings.objects_root, platform.links)
+    objects = object_store(settings, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     studio = Studio(_bands(settings))
     outputs = OutputFetcher(outbound, objects, studio)
@@ -98,8 +98,9 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+        prepare=(objects.check,),
         workers=(worker.run, erasures.run, removals.run, unwanted.run, idempotency.run),
-        resources=(outbound, studio),
+        resources=(outbound, studio, objects),
     )
 
 
