@@ -8,7 +8,7 @@ from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
 from kernel.money import to_units
-from kernel.objects import LocalObjectStore
+from kernel.objects import object_store
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -60,7 +60,7 @@ def create_service(
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=platform.clock, announce=announce, project=project
     )
-    objects = LocalObjectStore(settings.objects_root, platform.links)
+    objects = object_store(settings, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     studio = Studio(_bands(settings))
     credentials = _credentials(settings, platform)
@@ -112,8 +112,9 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+        prepare=(objects.check,),
         workers=(worker.run, erasures.run, removals.run, unwanted.run, idempotency.run),
-        resources=(outbound, studio),
+        resources=(outbound, studio, objects),
     )
 
 
