@@ -69,8 +69,7 @@ class OutputFetcher:
     ) -> AsyncIterator[FetchedOutput]:
         """The output at `url`, or in the object store under `object_key`, as it was wanted: of a
         kind that has `BOUNDS`. A picture is made to fit where its size is another. How it was
-        `made`
-        is written into it, where there is a labeller.
+        `made` is written into it, where there is a labeller.
 
         Its files are gone afterwards.
 
