@@ -6,8 +6,8 @@ version that we support, or else the embedded one, which is of the newest. What 
 other is asked by the kernel's tests, which run on every server, and by the system tests, whose
 products do.
 
-`Kept` is for suites that run on every server, and may change the schema: then the next test gets a
-fresh database.
+`Kept` is for suites that run on every server, and may add schemas and partitions. Where a test has
+changed what was there, the next one gets a fresh database.
 """
 
 import asyncio
@@ -62,6 +62,27 @@ SELECT setval(seqrelid, value, is_called) FROM reused.sequences
 WHERE pg_sequence_last_value(seqrelid) IS DISTINCT FROM CASE WHEN is_called THEN value END"""
 
 
+# The shape of what is `Kept` is what it had when it was made.
+REMEMBER = """
+CREATE TABLE reused.relations AS SELECT oid FROM pg_class;
+CREATE TABLE reused.schemas AS SELECT oid FROM pg_namespace"""
+# Of what tests add, schemas and partitions go; anything else makes the shape another one.
+REMOVE = """
+DO $$
+DECLARE added text;
+BEGIN
+    FOR added IN SELECT c.oid::regclass FROM pg_class c
+        WHERE c.relispartition AND c.relkind = 'r'
+            AND c.oid NOT IN (SELECT oid FROM reused.relations)
+    LOOP
+        EXECUTE format('DROP TABLE %s', added);
+    END LOOP;
+    FOR added IN SELECT quote_ident(nspname) FROM pg_namespace
+        WHERE nspname !~ '^pg_' AND oid NOT IN (SELECT oid FROM reused.schemas)
+    LOOP
+        EXECUTE format('DROP SCHEMA %s CASCADE', added);
+    END LOOP;
+END $$"""
 # Schemas, tables, columns, constraints, triggers, functions and sequences, as far as a test could
 # change them.
 SHAPE = """
@@ -124,6 +145,7 @@ class Kept:
         await _run(dsn, KEEP)
         connection = await asyncpg.connect(dsn)
         try:
+            await connection.execute(REMEMBER)
             return cls(server_dsn, dsn, await connection.fetchval(SHAPE))
         finally:
             await connection.close()
@@ -133,6 +155,7 @@ class Kept:
         connection = await asyncpg.connect(self.dsn)
         try:
             await connection.execute(OTHERS_END)
+            await connection.execute(REMOVE)
             if await connection.fetchval(SHAPE) != self.shape:
                 return False
             await connection.execute(RESTORE)
