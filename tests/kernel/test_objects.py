@@ -51,6 +51,59 @@ async def read(store: LocalObjectStore, key: str) -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
+async def read_part(store: LocalObjectStore, first: int, last: int | None) -> bytes:
+    async with await store.open(KEY, first, last) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 0), (1, 3), (2, None), (0, 99), (5, 5), (6, None), (99, 100)]
+)
+async def test_gives_back_the_part_that_was_asked_for(
+    store: LocalObjectStore, source: Callable[[bytes], Path], first: int, last: int | None
+) -> None:
+    await store.put_file(KEY, source(b"abcdef"), PNG)
+
+    end = None if last is None else last + 1
+    assert await read_part(store, first, last) == b"abcdef"[first:end]
+
+
+async def test_takes_a_file_that_is_given_without_a_copy(store: LocalObjectStore) -> None:
+    given_away = store.incoming / "whole"
+    given_away.write_bytes(b"content")
+    inode = given_away.stat().st_ino
+
+    await store.put_file(KEY, given_away, PNG, give=True)
+
+    assert (await store.path_of(KEY)).stat().st_ino == inode
+    assert not given_away.exists()
+
+
+async def test_writes_an_object_to_a_local_file(
+    store: LocalObjectStore, source: Callable[[bytes], Path], tmp_path: Path
+) -> None:
+    await store.put_file(KEY, source(b"content"), PNG)
+
+    await store.fetch(KEY, tmp_path / "copy")
+
+    assert (tmp_path / "copy").read_bytes() == b"content"
+
+
+async def test_lists_what_lies_in_a_folder_and_below(
+    store: LocalObjectStore, source: Callable[[bytes], Path]
+) -> None:
+    for key in ("images/a.png", "images/generated/b.png", "imagesx/c.png", "d.png"):
+        await store.put_file(key, source(b"content"), PNG)
+    (store.incoming / "on-its-way").touch()
+
+    assert {found.key async for found in store.listed("images/")} == {
+        "images/a.png",
+        "images/generated/b.png",
+    }
+    assert len([found async for found in store.listed("")]) == 4
+    assert [found async for found in store.listed("nothing/")] == []
+
+
 async def test_gives_back_what_was_put(
     store: LocalObjectStore, source: Callable[[bytes], Path], root: Path
 ) -> None:

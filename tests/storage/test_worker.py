@@ -88,9 +88,15 @@ class FaultyStore(LocalObjectStore):
     after_put: Callable[[], Awaitable[None]] | None = None
 
     async def put_file(
-        self, key: str, source: Path, content_type: str, *, replace: bool = True
+        self,
+        key: str,
+        source: Path,
+        content_type: str,
+        *,
+        replace: bool = True,
+        give: bool = False,
     ) -> StoredObject:
-        stored = await super().put_file(key, source, content_type, replace=replace)
+        stored = await super().put_file(key, source, content_type, replace=replace, give=give)
         happens, self.after_put = self.after_put, None
         if happens is not None:
             await happens()

@@ -20,7 +20,7 @@ from prometheus_client import Gauge
 
 from kernel.clock import Clock
 from kernel.errors import Rejected
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.sql import DATABASE_AWAY, Connection, Database
 from kernel.telemetry.metrics import REGISTRY
 
@@ -119,7 +119,7 @@ class Mark:
 class Seals:
     """The table `credits.seals`. Several processes may seal: the number decides whose counts."""
 
-    def __init__(self, database: Database, clock: Clock, objects: LocalObjectStore) -> None:
+    def __init__(self, database: Database, clock: Clock, objects: ObjectStore) -> None:
         self._database = database
         self._clock = clock
         self._objects = objects

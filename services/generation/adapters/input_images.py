@@ -8,7 +8,7 @@ from uuid import UUID
 
 from kernel.clock import new_id
 from kernel.errors import Invalid, NotFound
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.outbound import Outbound, OutboundFailed
 from services.generation.adapters.providers import Fault, InputImage, Refused
 from services.generation.domain.input_images import is_address, is_own_key
@@ -22,7 +22,7 @@ NO_PICTURE: Final = Refused(Fault.INPUT, "the input image is no PNG, JPEG or Web
 
 
 class InputImages:
-    def __init__(self, objects: LocalObjectStore, outbound: Outbound) -> None:
+    def __init__(self, objects: ObjectStore, outbound: Outbound) -> None:
         self._objects = objects
         self._outbound = outbound
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from kernel.event_store import EventStore
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.telemetry.metrics import child
 from kernel.unit import Unit
 from services.generation.adapters.due_list import (
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 class JobRecords:
-    def __init__(self, store: EventStore, objects: LocalObjectStore, first_look: timedelta) -> None:
+    def __init__(self, store: EventStore, objects: ObjectStore, first_look: timedelta) -> None:
         self._store = store
         self._objects = objects
         self._first_look = first_look

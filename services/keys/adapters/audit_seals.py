@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kernel.clock import Clock
 from kernel.errors import NotFound, Rejected, Unavailable
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.sql import DATABASE_AWAY, Database
 from kernel.telemetry.metrics import REGISTRY
 from services.keys.domain.audit_seals import (
@@ -97,7 +97,7 @@ class Remembered:
 class SealStore:
     """Seals as objects."""
 
-    def __init__(self, objects: LocalObjectStore) -> None:
+    def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
     async def put(self, number: int, content: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from kernel.event_store import EventStore
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.unit import Unit
 from services.storage.adapters.due_list import (
     DueFetch,
@@ -32,7 +32,7 @@ LOOK_AGAIN_S: Final = 2.0
 class Erasing:
     """The steps of the table `erasures`."""
 
-    def __init__(self, store: EventStore, objects: LocalObjectStore) -> None:
+    def __init__(self, store: EventStore, objects: ObjectStore) -> None:
         self._store = store
         self._due = DueList(store.database)
         self._objects = objects
@@ -48,7 +48,7 @@ class Erasing:
         return LOOK_AGAIN_S if await self._due.has_any_of(user_id) else None
 
 
-async def erase_output(store: EventStore, objects: LocalObjectStore, fetch: EndedFetch) -> None:
+async def erase_output(store: EventStore, objects: ObjectStore, fetch: EndedFetch) -> None:
     """What is stored of it, then what names it."""
     await delete_objects(objects, fetch)
 
@@ -60,7 +60,7 @@ async def erase_output(store: EventStore, objects: LocalObjectStore, fetch: Ende
     await store.transact(work)
 
 
-async def delete_objects(objects: LocalObjectStore, fetch: DueFetch | EndedFetch) -> None:
+async def delete_objects(objects: ObjectStore, fetch: DueFetch | EndedFetch) -> None:
     """All that may be there of the output, whoever put it there and died before he said so."""
     task_id, index = fetch.task_id, fetch.output_index
     for key in (*output_keys(fetch.user_id, task_id, index), thumbnail_key(task_id, index)):

@@ -5,7 +5,6 @@ Pictures are made in threads of this process, films and sounds are looked at in 
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import Final
 
 from kernel.clock import new_id
 from kernel.errors import NotFound
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.outbound import Outbound, Unreachable
 from services.storage.adapters.media import MediaFacts, Wanted
 from services.storage.adapters.pictures import examine, fit_exactly, thumbnail
@@ -57,7 +56,7 @@ class OutputFetcher:
     """`objects` has a folder for files on their way; what a killed process leaves there, others
     sweep."""
 
-    def __init__(self, outbound: Outbound, objects: LocalObjectStore) -> None:
+    def __init__(self, outbound: Outbound, objects: ObjectStore) -> None:
         self._outbound = outbound
         self._objects = objects
         self._folder = objects.incoming
@@ -105,10 +104,9 @@ class OutputFetcher:
             )
             return
         try:
-            source = await self._objects.path_of(object_key)
+            await self._objects.fetch(object_key, path)
         except NotFound:
             raise Unreachable("output_gone", "The output is not in the object store.") from None
-        await asyncio.to_thread(shutil.copyfile, source, path)
 
 
 def _yield_to_requests() -> None:

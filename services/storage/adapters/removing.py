@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from kernel.event_store import EventStore
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from services.storage.adapters.due_list import DueList
 from services.storage.adapters.erasing import erase_output
 
@@ -22,7 +22,7 @@ TASK: Final = "task_id"
 class Removing:
     """The steps of the table `removals`, of which no row is ever deleted."""
 
-    def __init__(self, store: EventStore, objects: LocalObjectStore) -> None:
+    def __init__(self, store: EventStore, objects: ObjectStore) -> None:
         self._store = store
         self._due = DueList(store.database)
         self._objects = objects

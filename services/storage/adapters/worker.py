@@ -16,7 +16,7 @@ import structlog
 from kernel.context import caused_by
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.outbound import Refused, Unreachable
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
@@ -68,7 +68,7 @@ class OutputWorker:
     def __init__(
         self,
         store: EventStore,
-        objects: LocalObjectStore,
+        objects: ObjectStore,
         outputs: OutputFetcher,
         *,
         sole_owner: bool = False,

@@ -19,7 +19,7 @@ import asyncpg
 from kernel.errors import NotFound
 from kernel.inbox_partitions import KEPT_DAYS, first_id_of
 from kernel.messages import Aggregate
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStore
 from kernel.sql import Connection, Database
 from services.credits.adapters.seals import GENESIS, Seal, witness, witness_name
 from services.credits.adapters.verification import (
@@ -102,7 +102,7 @@ class Figures:
 async def verified(
     database: Database,
     aggregates: Sequence[Aggregate[Any, Any]],
-    objects: LocalObjectStore,
+    objects: ObjectStore,
     now: datetime,
 ) -> tuple[Sequence[Fault], Figures]:
     """All faults that were found, first in the order of positions, and what was looked at."""
@@ -187,7 +187,7 @@ async def _folds(
 
 
 async def _witnesses(
-    objects: LocalObjectStore, now: datetime, connection: Connection
+    objects: ObjectStore, now: datetime, connection: Connection
 ) -> Sequence[Fault]:
     """The heads that were kept outside of the database, a day at a time, are those of the chain."""
     first = await connection.fetchval(_FIRST_EVENT)
@@ -208,7 +208,7 @@ async def _witnesses(
     return faults
 
 
-async def _kept(objects: LocalObjectStore, name: str) -> bytes | None:
+async def _kept(objects: ObjectStore, name: str) -> bytes | None:
     try:
         chunks = await objects.open(name)
     except NotFound:

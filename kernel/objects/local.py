@@ -7,104 +7,56 @@ that a link planted inside the tree leads nowhere.
 
 import asyncio
 import errno
-import fcntl
 import os
-import re
 import shutil
 import stat
-import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from kernel.clock import new_id
 from kernel.errors import Invalid, NotFound, Rejected
-
-MAX_KEY_CHARS: Final = 512
-MAX_SEGMENT_CHARS: Final = 255  # NAME_MAX of the file systems that matter
-CHUNK_BYTES: Final = 256 * 1024
-UNKNOWN_TYPE: Final = "application/octet-stream"
-CONTENT_TYPES: Final = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "mp4": "video/mp4",
-    "webm": "video/webm",
-    "mp3": "audio/mpeg",
-    "wav": "audio/wav",
-    "glb": "model/gltf-binary",
-    "json": "application/json",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-}
+from kernel.links import MediaLinks
+from kernel.objects.incoming import FOLDER, Incoming
+from kernel.objects.keys import ObjectKey
+from kernel.objects.port import CHUNK_BYTES, StoredObject
 
 _INCOMING: Final = ".incoming"
-# A segment starts with no dot: neither "." nor ".." nor the store's own folder is a segment.
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LISTED_AT_ONCE: Final = 500
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
-@dataclass(frozen=True)
-class ObjectKey:
-    """A name like `images/generated/u1/t1.png`, safe as a path, in a URL and on S3.
+class LocalChunks:
+    """An open file, from where it stands, `left` bytes at most."""
 
-    Raises:
-        Invalid: `invalid_object_key`.
-    """
-
-    text: str
-
-    def __post_init__(self) -> None:
-        segments = self.text.split("/")
-        if len(self.text) > MAX_KEY_CHARS or not all(map(_is_segment, segments)):
-            raise Invalid("invalid_object_key", "This is not a key of an object.")
-
-    @property
-    def segments(self) -> tuple[str, ...]:
-        return tuple(self.text.split("/"))
-
-    @property
-    def content_type(self) -> str:
-        """By extension; `application/octet-stream` for one that is not in the table."""
-        _, dot, extension = self.segments[-1].rpartition(".")
-        return CONTENT_TYPES.get(extension.lower(), UNKNOWN_TYPE) if dot else UNKNOWN_TYPE
-
-
-def _is_segment(text: str) -> bool:
-    return len(text) <= MAX_SEGMENT_CHARS and _SEGMENT.fullmatch(text) is not None
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it."""
-
-    key: str
-    size_bytes: int
-    content_type: str
-    etag: str
-
-
-class ObjectChunks:
-    """An open object, read in chunks of at most 256 KiB; `async with` or `aclose` closes it."""
-
-    def __init__(self, stored: StoredObject, file: BinaryIO) -> None:
+    def __init__(self, stored: StoredObject, file: BinaryIO, left: int) -> None:
         self.stored = stored
         self._file = file
+        self._left = left
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await asyncio.to_thread(self._file.read, CHUNK_BYTES)
+        chunk = await asyncio.to_thread(self._file.read, min(CHUNK_BYTES, self._left))
         if not chunk:
             raise StopAsyncIteration
+        self._left -= len(chunk)
         return chunk
+
+    def copy_to(self, target: Path) -> None:
+        """What is left of it into `target`, made anew; blocks."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
+                shutil.copyfileobj(self._file, file, CHUNK_BYTES)
+        except BaseException:  # nothing half done stays; re-raised
+            target.unlink(missing_ok=True)
+            raise
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._file.close)
@@ -124,57 +76,55 @@ class ObjectChunks:
 class LocalObjectStore:
     """Every method works in a thread. Several processes may share one `root`.
 
-    Making a store creates `root` and sweeps what a killed process left in `.incoming/`, unless
-    another process that uses this root is alive.
+    Making a store creates `root`, and sweeps as `Incoming` does. `links` are needed for links
+    alone.
     """
 
-    def __init__(self, root: Path) -> None:
-        (root / _INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(self, root: Path, links: MediaLinks | None = None) -> None:
+        self._incoming = Incoming(root / _INCOMING)
         self._root = root.resolve(strict=True)
-        presence = _announce_and_sweep(self._root / _INCOMING)
-        self._leave = weakref.finalize(self, os.close, presence)
+        self._links = links
 
     @property
     def incoming(self) -> Path:
-        """A folder for files on their way here; those of a killed process are swept."""
-        return self._root / _INCOMING
+        return self._incoming.folder
 
     def close(self) -> None:
         """No longer hold other processes back from sweeping; the store is not used after it."""
-        self._leave()
+        self._incoming.close()
+
+    async def aclose(self) -> None:
+        self.close()
 
     async def put_file(
-        self, key: str, source: Path, content_type: str, *, replace: bool = True
+        self,
+        key: str,
+        source: Path,
+        content_type: str,
+        *,
+        replace: bool = True,
+        give: bool = False,
     ) -> StoredObject:
-        """Copy `source` to `key`, durable when it returns.
-
-        What is there is replaced; without `replace` it stays, and of many puts at once one wins.
-
-        Raises:
-            Invalid: `invalid_object_key`, or `content_type_mismatch` with the key's extension.
-            Rejected: `object_key_conflict`, the key lies below another object or above some;
-                `object_exists`, without `replace`.
-        """
         checked = ObjectKey(key)
-        claimed = content_type.partition(";")[0].strip().lower()
-        if checked.content_type not in {claimed, UNKNOWN_TYPE}:
-            raise Invalid("content_type_mismatch", "The key's extension says another type.")
-        return await asyncio.to_thread(self._put, checked, source, replace=replace)
+        checked.check_type(content_type)
+        return await asyncio.to_thread(self._put, checked, source, replace=replace, give=give)
 
     async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
-        """The same for what is in memory already, under a key of any type."""
         return await asyncio.to_thread(self._put_bytes, ObjectKey(key), content, replace=replace)
 
-    async def open(self, key: str) -> ObjectChunks:
-        """Raises NotFound (`object_not_found`), Invalid (`invalid_object_key`)."""
-        return await asyncio.to_thread(self._open, ObjectKey(key))
+    async def open(self, key: str, first: int = 0, last: int | None = None) -> LocalChunks:
+        return await asyncio.to_thread(self._open, ObjectKey(key), first, last)
+
+    async def fetch(self, key: str, target: Path) -> StoredObject:
+        chunks = await self.open(key)
+        async with chunks:
+            await asyncio.to_thread(chunks.copy_to, target)
+        return chunks.stored
 
     async def stat(self, key: str) -> StoredObject:
-        """Raises NotFound (`object_not_found`), Invalid (`invalid_object_key`)."""
         return await asyncio.to_thread(self._stat, ObjectKey(key))
 
     async def delete(self, key: str) -> None:
-        """Durable when it returns; an object that is not there is deleted already, as on S3."""
         await asyncio.to_thread(self._delete, ObjectKey(key))
 
     async def path_of(self, key: str) -> Path:
@@ -186,11 +136,38 @@ class LocalObjectStore:
         await asyncio.to_thread(self._stat, checked)
         return self._root.joinpath(*checked.segments)
 
-    def _put(self, key: ObjectKey, source: Path, *, replace: bool) -> StoredObject:
+    async def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
+        walk = self._walk(prefix)
+        while some := await asyncio.to_thread(lambda: list(islice(walk, _LISTED_AT_ONCE))):
+            for stored in some:
+                yield stored
+
+    def link(self, key: str, *, expires_at: datetime) -> str:
+        return self._signing.sign(ObjectKey(key).text, expires_at=expires_at)
+
+    def put_link(self, key: str, *, expires_at: datetime, size: int, content_type: str) -> str:
+        checked = ObjectKey(key)
+        checked.check_type(content_type)
+        return self._signing.sign_put(
+            checked.text, expires_at=expires_at, size=size, content_type=content_type
+        )
+
+    @property
+    def _signing(self) -> MediaLinks:
+        if self._links is None:
+            raise ValueError("this store was made without links")
+        return self._links
+
+    def _put(
+        self, key: ObjectKey, source: Path, *, replace: bool, give: bool = False
+    ) -> StoredObject:
         name = new_id().hex
         with _folder(self._root, (_INCOMING,)) as incoming:
             try:
-                stored = _copy_in(key, source, name, incoming)
+                if give:
+                    stored = _take_in(key, source, name, incoming)
+                else:
+                    stored = _copy_in(key, source, name, incoming)
                 with (
                     _conflicts_refused(),
                     _folder(self._root, key.segments[:-1], create=True) as folder,
@@ -211,11 +188,14 @@ class LocalObjectStore:
         finally:
             source.unlink(missing_ok=True)
 
-    def _open(self, key: ObjectKey) -> ObjectChunks:
+    def _open(self, key: ObjectKey, first: int, last: int | None) -> LocalChunks:
         with _missing_is_not_found(), _folder(self._root, key.segments[:-1]) as folder:
             file = _open_file(key.segments[-1], folder)
         try:
-            return ObjectChunks(_described(key, os.fstat(file)), os.fdopen(file, "rb"))
+            stored = _described(key, os.fstat(file))
+            os.lseek(file, first, os.SEEK_SET)
+            end = stored.size_bytes if last is None else min(last + 1, stored.size_bytes)
+            return LocalChunks(stored, os.fdopen(file, "rb"), max(0, end - first))
         except NotFound:
             os.close(file)
             raise
@@ -232,20 +212,17 @@ class LocalObjectStore:
                 os.unlink(key.segments[-1], dir_fd=folder)
                 os.fsync(folder)
 
-
-def _announce_and_sweep(incoming: Path) -> int:
-    """A descriptor whose shared lock says that this process uses the folder, until it dies."""
-    presence = os.open(incoming, _FOLDER)
-    try:
-        with suppress(BlockingIOError):  # another process is at work, its files are not garbage
-            fcntl.flock(presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in incoming.iterdir():
-                left.unlink(missing_ok=True)
-        fcntl.flock(presence, fcntl.LOCK_SH)
-    except BaseException:  # no descriptor leaks from a store that was never made; re-raised
-        os.close(presence)
-        raise
-    return presence
+    def _walk(self, prefix: str) -> Iterator[StoredObject]:
+        start = (
+            self._root.joinpath(*ObjectKey(prefix.rstrip("/")).segments) if prefix else self._root
+        )
+        for folder, folders, names in os.walk(start):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                with suppress(Invalid, NotFound, FileNotFoundError):
+                    path = Path(folder, name)
+                    key = ObjectKey(path.relative_to(self._root).as_posix())
+                    yield _described(key, path.lstat())
 
 
 def _copy_in(key: ObjectKey, source: Path, name: str, incoming: int) -> StoredObject:
@@ -256,6 +233,17 @@ def _copy_in(key: ObjectKey, source: Path, name: str, incoming: int) -> StoredOb
         target.flush()
         os.fsync(target.fileno())
         return _described(key, os.fstat(target.fileno()))
+
+
+def _take_in(key: ObjectKey, source: Path, name: str, incoming: int) -> StoredObject:
+    os.rename(source, name, dst_dir_fd=incoming)
+    given = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=incoming)
+    try:
+        os.fchmod(given, 0o600)
+        os.fsync(given)
+        return _described(key, os.fstat(given))
+    finally:
+        os.close(given)
 
 
 def _move(name: str, incoming: int, target: str, folder: int, *, replace: bool) -> None:
@@ -272,7 +260,7 @@ def _move(name: str, incoming: int, target: str, folder: int, *, replace: bool) 
 @contextmanager
 def _folder(root: Path, segments: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
     """A descriptor of the folder, reached without following a link below the root."""
-    here = os.open(root, _FOLDER)
+    here = os.open(root, FOLDER)
     try:
         for segment in segments:
             below = _child(segment, here, create=create)
@@ -288,7 +276,7 @@ def _child(segment: str, parent: int, *, create: bool) -> int:
         with suppress(FileExistsError):
             os.mkdir(segment, 0o700, dir_fd=parent)
             os.fsync(parent)
-    return os.open(segment, _FOLDER, dir_fd=parent)
+    return os.open(segment, FOLDER, dir_fd=parent)
 
 
 def _open_file(name: str, folder: int) -> int:

@@ -1,0 +1,117 @@
+"""The object store as services know it: whole objects by key; knows no owners and no quotas.
+
+An object is put whole or not at all, and is durable when the call returns. Every method may raise
+what its store raises when it is away.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+CHUNK_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it."""
+
+    key: str
+    size_bytes: int
+    content_type: str
+    etag: str
+
+
+class ObjectChunks(Protocol):
+    """An open object, or a part of it, in chunks of at most `CHUNK_BYTES`; `async with` closes it.
+
+    `stored` is of the whole object.
+    """
+
+    stored: StoredObject
+
+    def __aiter__(self) -> Self: ...
+    async def __anext__(self) -> bytes: ...
+    async def aclose(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class ObjectStore(Protocol):
+    """Keys are checked by all methods: `Invalid` (`invalid_object_key`)."""
+
+    @property
+    def incoming(self) -> Path:
+        """A local folder for files on their way here; those of a killed process are swept."""
+        ...
+
+    async def put_file(
+        self,
+        key: str,
+        source: Path,
+        content_type: str,
+        *,
+        replace: bool = True,
+        give: bool = False,
+    ) -> StoredObject:
+        """Put what is in `source`. What is there is replaced; without `replace` it stays, and of
+        many puts at once one wins. With `give` the source, which lies in `incoming`, is the store's
+        from now on, which spares a copy; it may be gone afterwards.
+
+        Raises:
+            Invalid: `content_type_mismatch` with the key's extension.
+            Rejected: `object_exists`, without `replace`; `object_key_conflict`, where a store has
+                folders and the key lies below another object or above some.
+        """
+        ...
+
+    async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
+        """The same for what is in memory already, under a key of any type."""
+        ...
+
+    async def open(self, key: str, first: int = 0, last: int | None = None) -> ObjectChunks:
+        """The bytes from `first` to `last` (both included; None: the end), as far as it has them.
+
+        Raises NotFound (`object_not_found`).
+        """
+        ...
+
+    async def fetch(self, key: str, target: Path) -> StoredObject:
+        """Write the object to the local file `target`, made anew, mode 0600; a failure leaves none.
+
+        Raises NotFound (`object_not_found`).
+        """
+        ...
+
+    async def stat(self, key: str) -> StoredObject:
+        """Raises NotFound (`object_not_found`)."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """An object that is not there is deleted already."""
+        ...
+
+    def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Every object whose key begins with the folder `prefix` (`images/`, or `` for all), in no
+        promised order. What comes or goes meanwhile may be in it or not."""
+        ...
+
+    def link(self, key: str, *, expires_at: datetime) -> str:
+        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
+        ...
+
+    def put_link(self, key: str, *, expires_at: datetime, size: int, content_type: str) -> str:
+        """An absolute URL by which whoever holds it may put `size` bytes of that type (PUT), until
+        then. What was put is not looked at by anybody."""
+        ...
+
+    async def aclose(self) -> None:
+        """The store is not used after it."""
+        ...
