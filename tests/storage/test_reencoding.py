@@ -1,6 +1,5 @@
 """Uploaded pictures are written anew: what is seen stays, everything else goes."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -233,7 +232,9 @@ def test_damage_anywhere_is_a_refusal_or_leaves_a_whole_picture(
     path = tmp_path / "damaged"
     path.write_bytes(content)
 
-    with suppress(MediaRefused):
-        again = tmp_path / "again"
-        again.write_bytes(taken(path, kind).read_bytes())
-        taken(again, kind)
+    try:
+        content_again = taken(path, kind).read_bytes()
+    except MediaRefused:
+        return
+    path.write_bytes(content_again)
+    taken(path, kind)
