@@ -31,6 +31,7 @@ async def expect_output(event: OutputProduced, unit: Unit) -> None:
         height=event.height,
         duration_seconds=event.duration_seconds,
         mime_type=event.mime_type,
+        model_id=event.model_id,
     )
     if await unit.decide(OUTPUTS, _output_of(event), command):
         record_fetch(unit, command, event.url, event.object_key)
