@@ -31,4 +31,5 @@ JOBS: Final[Mapping[str, Job]] = {
     "take_in_picture": Job(f"{_HERE}.picture_jobs:take_in", "damaged_picture", _PICTURE, 60),
     "take_in_film": Job(f"{_HERE}.recording_jobs:take_in_film", "damaged_film"),
     "take_in_sound": Job(f"{_HERE}.recording_jobs:take_in_sound", "damaged_sound"),
+    "check_document": Job(f"{_HERE}.documents:check", "damaged_document"),
 }
