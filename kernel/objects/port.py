@@ -29,8 +29,9 @@ class ObjectStoreAway(Unavailable):
 
 @dataclass(frozen=True)
 class StoredObject:
-    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it.
-    `modified_at` is when it was put, by its store's clock, in whole seconds on some."""
+    """`etag` changes whenever the object's content does; it is quoted as HTTP wants it.
+    `modified_at` is when it was put, by its store's clock; where that counts whole seconds, a put's
+    own answer may be one later than what is said afterwards."""
 
     key: str
     size_bytes: int

@@ -71,7 +71,7 @@ class S3ObjectStore:
     `Incoming` does."""
 
     def __init__(self, bucket: Bucket, incoming: Path, clock: Clock | None = None) -> None:
-        self._bucket = bucket
+        self.bucket = bucket
         self._incoming = Incoming(incoming)
         self._clock = clock or SystemClock()
         self._opening = asyncio.Lock()
@@ -85,7 +85,8 @@ class S3ObjectStore:
         return self._incoming.folder
 
     async def check(self) -> None:
-        await until_usable(await self._opened(), self._bucket.name)
+        await until_usable(self.bucket, self._clock.now())
+        await self._opened()
 
     async def aclose(self) -> None:
         self._incoming.close()
@@ -157,7 +158,7 @@ class S3ObjectStore:
     async def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         folder = f"{ObjectKey(prefix.rstrip('/')).text}/" if prefix else ""
         client = await self._opened()
-        asked = {"Bucket": self._bucket.name, "Prefix": folder}
+        asked = {"Bucket": self.bucket.name, "Prefix": folder}
         while True:
             with answered():
                 page = await client.list_objects_v2(**asked)
@@ -176,7 +177,7 @@ class S3ObjectStore:
             "response-content-disposition": f'{shown}; filename="{checked.segments[-1]}"',
             "response-content-type": checked.content_type,
         }
-        return self._bucket.link(
+        return self.bucket.link(
             "GET", checked.text, now=self._clock.now(), expires_at=expires_at, query=query
         )
 
@@ -184,7 +185,7 @@ class S3ObjectStore:
         checked = ObjectKey(key)
         checked.check_type(content_type)
         headers = {"content-length": str(size), "content-type": content_type}
-        return self._bucket.link(
+        return self.bucket.link(
             "PUT", checked.text, now=self._clock.now(), expires_at=expires_at, headers=headers
         )
 
@@ -192,13 +193,13 @@ class S3ObjectStore:
         if self._client is None:
             async with self._opening:
                 if self._client is None:
-                    self._client = await self._stack.enter_async_context(client_of(self._bucket))
+                    self._client = await self._stack.enter_async_context(client_of(self.bucket))
         return self._client
 
     async def _put(self, key: ObjectKey, content: bytes, *, replace: bool) -> StoredObject:
         client = await self._opened()
         put_id = new_id().hex
-        asked = {**self._named(key), **_described_as(key, put_id)}
+        asked = {**self._named(key), **_described_as(key, None if replace else put_id)}
         try:
             with answered():
                 done = await client.put_object(**asked, **_unless_there(replace), Body=content)
@@ -218,7 +219,7 @@ class S3ObjectStore:
                 source,
                 size_bytes,
                 turns=self._parts,
-                described=_described_as(key, put_id),
+                described=_described_as(key, None if replace else put_id),
                 condition=_unless_there(replace),
             )
         except Rejected:
@@ -243,11 +244,13 @@ class S3ObjectStore:
         return _described(key, found, found["ContentLength"])
 
     def _named(self, key: ObjectKey) -> dict[str, str]:
-        return {"Bucket": self._bucket.name, "Key": key.text}
+        return {"Bucket": self.bucket.name, "Key": key.text}
 
 
-def _described_as(key: ObjectKey, put_id: str) -> dict[str, Any]:
-    return {"ContentType": key.content_type, "Metadata": {_PUT_ID: put_id}}
+def _described_as(key: ObjectKey, put_id: str | None) -> dict[str, Any]:
+    """`put_id` is to be known again by `_ours`."""
+    metadata = {} if put_id is None else {_PUT_ID: put_id}
+    return {"ContentType": key.content_type, "Metadata": metadata}
 
 
 def _unless_there(replace: bool) -> dict[str, str]:  # noqa: FBT001 - the port's word
