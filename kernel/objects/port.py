@@ -60,7 +60,15 @@ class ObjectChunks(Protocol):
     ) -> None: ...
 
 
-class ObjectStore(Protocol):
+class ObjectLinks(Protocol):
+    """Made without asking the store, so that lists of them cost nothing."""
+
+    def link(self, key: str, *, expires_at: datetime) -> str:
+        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
+        ...
+
+
+class ObjectStore(ObjectLinks, Protocol):
     """Keys are checked by all methods: `Invalid` (`invalid_object_key`)."""
 
     @property
@@ -124,10 +132,6 @@ class ObjectStore(Protocol):
     def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         """Every object whose key begins with the folder `prefix` (`images/`, or `` for all), in no
         promised order. What comes or goes meanwhile may be in it or not."""
-        ...
-
-    def link(self, key: str, *, expires_at: datetime) -> str:
-        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
         ...
 
     def put_link(self, key: str, *, expires_at: datetime, size: int, content_type: str) -> str:
