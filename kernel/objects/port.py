@@ -30,8 +30,8 @@ class ObjectStoreAway(Unavailable):
 @dataclass(frozen=True)
 class StoredObject:
     """`etag` changes whenever the object's content does; it is quoted as HTTP wants it.
-    `modified_at` is when it was put, by its store's clock; where that counts whole seconds, a put's
-    own answer may be one later than what is said afterwards."""
+    `modified_at` (UTC) is when it was put, by its store's clock; where that counts whole seconds, a
+    put's own answer may be one later than what is said afterwards."""
 
     key: str
     size_bytes: int

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -272,7 +272,8 @@ def _described(key: ObjectKey, said: Mapping[str, Any], size_bytes: int) -> Stor
     modified_at = said.get("LastModified")
     if modified_at is None:
         modified_at = parsedate_to_datetime(said["ResponseMetadata"]["HTTPHeaders"]["date"])
-    return StoredObject(key.text, size_bytes, key.content_type, said["ETag"], modified_at)
+    etag, put_at = said["ETag"], modified_at.astimezone(UTC)
+    return StoredObject(key.text, size_bytes, key.content_type, etag, put_at)
 
 
 def _removed(*paths: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +77,9 @@ class ObjectStoreSuite:
         assert (put.key, put.size_bytes, put.content_type) == (key, len(content), PNG)
         assert put.etag.startswith('"')
         assert before < put.modified_at < before + timedelta(seconds=120)
-        assert by_content(await store.stat(key)) == by_content(put)
+        found = await store.stat(key)
+        assert by_content(found) == by_content(put)
+        assert {each.modified_at.tzinfo for each in (put, found)} == {UTC}
 
     async def test_takes_what_is_in_memory_though_it_is_nothing(
         self, store: ObjectStore, key: str
