@@ -104,6 +104,7 @@ class S3ObjectStore:
         checked = ObjectKey(key)
         checked.check_type(content_type)
         size_bytes = (await asyncio.to_thread(source.stat)).st_size
+        await self._refuse_known(checked, replace=replace)
         if size_bytes > PART_BYTES:
             stored = await self._put_in_parts(checked, source, size_bytes, replace=replace)
         else:
@@ -116,6 +117,7 @@ class S3ObjectStore:
 
     async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
         checked = ObjectKey(key)
+        await self._refuse_known(checked, replace=replace)
         async with self._small_puts:
             return await self._put(checked, content, replace=replace)
 
@@ -202,7 +204,9 @@ class S3ObjectStore:
         asked = {**self._named(key), **_described_as(key, None if replace else put_id)}
         try:
             with answered():
-                done = await client.put_object(**asked, **_unless_there(replace), Body=content)
+                done = await client.put_object(
+                    **asked, **self._condition(replace=replace), Body=content
+                )
         except Rejected:
             return await self._ours(key, put_id, replace=replace)
         return _described(key, done, len(content))
@@ -220,11 +224,22 @@ class S3ObjectStore:
                 size_bytes,
                 turns=self._parts,
                 described=_described_as(key, None if replace else put_id),
-                condition=_unless_there(replace),
+                condition=self._condition(replace=replace),
             )
         except Rejected:
             return await self._ours(key, put_id, replace=replace)
         return _described(key, done, size_bytes)
+
+    async def _refuse_known(self, key: ObjectKey, *, replace: bool) -> None:
+        """Asked beforehand where the server knows no conditions: of two at once both may win then.
+
+        Raises Rejected (`object_exists`).
+        """
+        if replace or self.bucket.takes_conditions:
+            return
+        with suppress(NotFound):
+            await self.stat(key.text)
+            raise Rejected("object_exists", "There is an object of this key already.")
 
     async def _ours(self, key: ObjectKey, put_id: str, *, replace: bool) -> StoredObject:
         """What is there, if this very put brought it: its answer was lost, and it was sent again.
@@ -243,6 +258,9 @@ class S3ObjectStore:
             raise Rejected("object_exists", "There is an object of this key already.")
         return _described(key, found, found["ContentLength"])
 
+    def _condition(self, *, replace: bool) -> dict[str, str]:
+        return {} if replace or not self.bucket.takes_conditions else {"IfNoneMatch": "*"}
+
     def _named(self, key: ObjectKey) -> dict[str, str]:
         return {"Bucket": self.bucket.name, "Key": key.text}
 
@@ -251,10 +269,6 @@ def _described_as(key: ObjectKey, put_id: str | None) -> dict[str, Any]:
     """`put_id` is to be known again by `_ours`."""
     metadata = {} if put_id is None else {_PUT_ID: put_id}
     return {"ContentType": key.content_type, "Metadata": metadata}
-
-
-def _unless_there(replace: bool) -> dict[str, str]:  # noqa: FBT001 - the port's word
-    return {} if replace else {"IfNoneMatch": "*"}
 
 
 def _range(first: int, last: int | None) -> str:
