@@ -20,13 +20,14 @@ class Cut:
 
 @dataclass
 class CuttingProxy:
-    """`sent` is what clients have said while it was kept."""
+    """`sent` is what clients have said while it was kept; while it `hangs` nothing gets on."""
 
     target_port: int
     port: int = 0
     cuts: int = 0
     sent: bytes = b""
     keeps: bool = False
+    hangs: bool = False
     _cut: Cut | None = None
     _left: Cut = field(default_factory=Cut)
     _server: asyncio.Server | None = None
@@ -77,6 +78,8 @@ class CuttingProxy:
                     self.sent += piece
                 if self._is_cut(len(piece), to_server=to_server):
                     break
+                if self.hangs:
+                    continue
                 target.write(piece)
                 await target.drain()
         for each in pair:

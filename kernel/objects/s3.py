@@ -25,6 +25,8 @@ from kernel.objects.s3_parts import PART_BYTES, PARTS_AT_ONCE_MAX, put_in_parts
 
 SMALL_PUTS_AT_ONCE_MAX: Final = 8
 """Each holds up to `PART_BYTES` in memory."""
+SMALL_PUT_TIMEOUT_S: Final = 45.0
+"""With all tries: less than the leases (60 s) under which workers put."""
 _PUT_ID: Final = "put"
 _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -137,8 +139,9 @@ class S3ObjectStore:
         part = target.with_name(f"{new_id().hex}.part")
         try:
             async with await self.open(key) as chunks:
-                await _written(chunks, part)
-            await asyncio.to_thread(part.replace, target)
+                with answered():  # a full disk of ours is the same to who asks
+                    await _written(chunks, part)
+                    await asyncio.to_thread(part.replace, target)
         except BaseException:  # nothing half done stays; re-raised
             _removed(part, target)
             raise
@@ -204,9 +207,10 @@ class S3ObjectStore:
         asked = {**self._named(key), **_described_as(key, None if replace else put_id)}
         try:
             with answered():
-                done = await client.put_object(
-                    **asked, **self._condition(replace=replace), Body=content
-                )
+                async with asyncio.timeout(SMALL_PUT_TIMEOUT_S):
+                    done = await client.put_object(
+                        **asked, **self._condition(replace=replace), Body=content
+                    )
         except Rejected:
             return await self._ours(key, put_id, replace=replace)
         return _described(key, done, len(content))

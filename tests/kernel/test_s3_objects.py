@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from kernel.clock import SystemClock
 from kernel.errors import NotFound, Rejected
-from kernel.objects import ObjectStore, ObjectStoreAway, object_store
+from kernel.objects import ObjectStore, ObjectStoreAway, object_store, s3
 from kernel.objects.bucket import LINK_LIFETIME_MAX, Bucket
 from kernel.objects.s3 import S3ObjectStore
 from kernel.objects.s3_client import until_usable
@@ -400,6 +400,16 @@ async def test_a_server_that_is_away_is_said_to_be_and_comes_back(
 
     await proxy.start()
     assert await read(cut_off, KEY) == b"content"
+
+
+async def test_a_put_ends_while_a_server_says_nothing(
+    cut_off: S3ObjectStore, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "SMALL_PUT_TIMEOUT_S", 0.1)
+    proxy.hangs = True
+
+    with pytest.raises(ObjectStoreAway):
+        await cut_off.put_bytes(KEY, b"content")
 
 
 async def test_a_bucket_that_is_gone_is_no_missing_object(
