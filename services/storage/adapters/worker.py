@@ -169,8 +169,8 @@ class OutputWorker:
                 raise Overtaken
             if output.labelled is not None:
                 await give_mark(self._store.database, output.labelled, made, key)
-            await self._objects.put_file(key, output.path, facts.mime_type)
-            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE)
+            await self._objects.put_file(key, output.path, facts.mime_type, give=True)
+            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE, give=True)
         return StoredFile(
             key=key,
             mime_type=facts.mime_type,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from kernel.clock import new_id
 from kernel.errors import RateLimited, Unavailable, UnsupportedMedia
+from kernel.http import Caller
 from services.storage.adapters.media import MediaRefused
 from services.storage.adapters.receiving import receive_file
 from services.storage.adapters.sandbox import CheckFailed
@@ -117,7 +118,7 @@ def verify_routes(verifier: Verifier, incoming: Path, bytes_max: int) -> APIRout
     room = _Room()
 
     @router.post("/verify", openapi_extra=_FORM)
-    async def verify(request: Request) -> Verdict:
+    async def verify(request: Request, _: Caller) -> Verdict:
         """Who made this file, by which model, when, and is it intact. It is forgotten at once."""
         path = incoming / f"{new_id().hex}.verify"
         with room.taken_up():
