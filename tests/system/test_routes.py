@@ -92,6 +92,7 @@ ROUTES = {
     ("PUT", "/api/admin/users/{user_id}/plan"),
     ("GET", "/media/{key}"),
     ("HEAD", "/media/{key}"),
+    ("POST", "/api/v2/storage/verify"),
     ("PUT", "/media/{key}"),
     ("POST", "/api/v2/storage/upload"),
     ("POST", "/api/v2/storage/upload-from-url"),
