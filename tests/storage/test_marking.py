@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from services.simulator.adapters.label import labelled_mp3, labelled_mp4, labell
 from services.storage.adapters import provenance
 from services.storage.adapters.certificates import derived
 from services.storage.adapters.claims import Made, Told
+from services.storage.adapters.jobs import JOBS, Job
+from services.storage.adapters.labelling import Labeller
 from services.storage.adapters.marking import Marked, Watermark, labelled, mark_and_sign
 from services.storage.adapters.marks import xmp_packet
 from services.storage.adapters.media import MediaFacts, MediaRefused, digest_of, type_of
 from services.storage.adapters.pictures import examine
+from services.storage.adapters.sandbox import Studio
 from services.storage.adapters.verdicts import verdict
 
 MADE = Made("some-model", "task-0", datetime(2026, 11, 28, tzinfo=UTC), "trainedAlgorithmicMedia")
@@ -279,3 +283,21 @@ def test_what_is_told_survives_the_way_from_the_child(tmp_path: Path) -> None:
     said = told(tmp_path / "target")
 
     assert Told.of_json(said.as_json()) == said
+
+
+async def test_what_signs_and_reads_starts_no_thread_where_children_are_forked(
+    tmp_path: Path,
+) -> None:
+    """A lock that it held would be held in the child for ever."""
+    path = written(tmp_path, pixels(), "PNG")
+    studio = Studio(jobs={**JOBS, "tell": Job("tests.storage.dying_jobs:tell", "damaged")})
+    labeller = Labeller(studio, OURS.signer, SECRET)
+    verify = {"trusted": asdict(OURS.trusted), "secrets": [SECRET.hex()]}
+
+    label = await labeller.label(path, tmp_path / "target", examine(path), MADE, original=path)
+    said = await studio.do("verify", {"path": str(tmp_path / "target"), **verify})
+    told = await studio.do("tell", {})
+    await studio.aclose()
+
+    assert said["mark"] == label.mark
+    assert (told["threads"], told["parents_threads"]) == (1, 1)
