@@ -25,10 +25,18 @@ from kernel.service import Platform
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from tests import rabbitmq, redis_server, s3_server
+from tests.ordering import pytest_collection_modifyitems
 from tests.rabbitmq import queue_prefix, rabbitmq_url
 from tests.redis_server import own_redis, redis_prefix, redis_url
 
-__all__ = ["own_redis", "queue_prefix", "rabbitmq_url", "redis_prefix", "redis_url"]
+__all__ = [
+    "own_redis",
+    "pytest_collection_modifyitems",
+    "queue_prefix",
+    "rabbitmq_url",
+    "redis_prefix",
+    "redis_url",
+]
 
 ROOT = Path(__file__).parents[1]
 SERVERS = ("embedded", "local")

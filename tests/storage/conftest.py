@@ -1,4 +1,4 @@
-"""Storage's tests share a database for each module, and recordings that are made once."""
+"""Storage's tests share a database, and recordings that are made once."""
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ from kernel.settings import read_settings
 from services.storage.app import create_service
 from services.storage.read_model import READ_MODEL
 from services.storage.settings import StorageSettings
-from tests.reused_database import database_dsn, module_dsn
+from tests.reused_database import database_dsn, suite_dsn
 from tests.storage.uploading import QUOTA, Storage
 
-__all__ = ["database_dsn", "module_dsn"]
+__all__ = ["database_dsn", "suite_dsn"]
 
 
 @pytest.fixture(scope="session")
