@@ -12,7 +12,7 @@ import shutil
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -289,7 +289,8 @@ def _described(key: ObjectKey, found: os.stat_result) -> StoredObject:
     if not stat.S_ISREG(found.st_mode):
         raise _no_such_object()
     etag = f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
-    return StoredObject(key.text, found.st_size, key.content_type, etag)
+    modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
+    return StoredObject(key.text, found.st_size, key.content_type, etag, modified_at)
 
 
 @contextmanager

@@ -16,12 +16,14 @@ CHUNK_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True)
 class StoredObject:
-    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it."""
+    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it.
+    `modified_at` is when it was put, by its store's clock, in whole seconds on some."""
 
     key: str
     size_bytes: int
     content_type: str
     etag: str
+    modified_at: datetime
 
 
 class ObjectChunks(Protocol):

@@ -1,17 +1,20 @@
 """HTTP out: media behind signed links. Whoever holds a link needs nothing else, no identity."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from email.utils import format_datetime
+from typing import Final, Self
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from kernel.clock import Clock
 from kernel.errors import Invalid, NotFound
 from kernel.http import problem
 from kernel.links import MediaLinks
-from kernel.objects import UNKNOWN_TYPE, LocalObjectStore, StoredObject
+from kernel.objects import UNKNOWN_TYPE, ObjectChunks, ObjectStore, StoredObject
 from kernel.sql import Database
 from services.storage import read_model
 
@@ -26,15 +29,50 @@ _ONE_RANGE: Final = re.compile(
 )
 
 
-def routes(
-    database: Database, objects: LocalObjectStore, links: MediaLinks, clock: Clock
-) -> APIRouter:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes `first` to `last`, both included (None: the end); `whole` where no part is asked."""
+
+    first: int = 0
+    last: int | None = None
+    whole: bool = True
+
+    @classmethod
+    def wanted(cls, request: Request, etag: str, size_bytes: int) -> Self:
+        """The whole for no range, one that can't be read, or one of another version."""
+        asked = _ONE_RANGE.fullmatch(request.headers.get("range", "").strip())
+        if asked is None or request.headers.get("if-range") not in {None, etag}:
+            return cls()
+        if asked["suffix"]:
+            return cls(max(0, size_bytes - int(asked["suffix"])), None, whole=False)
+        first, last = int(asked["first"]), int(asked["last"]) if asked["last"] else None
+        return cls() if last is not None and last < first else cls(first, last, whole=False)
+
+    def length_bytes(self, size_bytes: int) -> int:
+        """How much of it an object of that size has."""
+        end = size_bytes if self.last is None else min(self.last + 1, size_bytes)
+        return max(0, end - self.first)
+
+
+class ObjectResponse(StreamingResponse):
+    """What is open of an object; closed however the answer ends."""
+
+    def __init__(self, chunks: ObjectChunks, status_code: int, headers: dict[str, str]) -> None:
+        super().__init__(chunks, status_code, headers, chunks.stored.content_type)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._chunks:
+            await super().__call__(scope, receive, send)
+
+
+def routes(database: Database, objects: ObjectStore, links: MediaLinks, clock: Clock) -> APIRouter:
     router = APIRouter(prefix="/media", tags=["storage"])
 
     @router.head("/{key:path}", include_in_schema=False)
     @router.get(
         "/{key:path}",
-        response_class=FileResponse,
+        response_class=StreamingResponse,
         responses={
             206: {"description": "The part asked for"},
             304: {"description": "Known already"},
@@ -49,26 +87,22 @@ def routes(
         links.verify("GET", key, expires, signature, now)
         try:
             stored = await objects.stat(key)
-            path = await objects.path_of(key)
+            sha256 = await read_model.sha256_of(database, key)
+            etag = f'"{sha256}"' if sha256 else stored.etag
+            headers = _headers(etag, datetime.fromtimestamp(int(expires), UTC) - now)
+            if _is_known(request.headers.get("if-none-match"), etag):
+                return Response(status_code=304, headers=headers)
+            part = Part.wanted(request, etag, stored.size_bytes)
+            if not part.whole and part.length_bytes(stored.size_bytes) == 0:
+                return _no_such_part(stored.size_bytes)
+            status = 200 if part.whole else 206
+            if request.method == "HEAD":
+                described = _described(stored, part)
+                return Response(None, status, headers | described, stored.content_type)
+            chunks = await objects.open(key, part.first, part.last)
         except (NotFound, Invalid):
             raise NotFound("file_not_found", "There is no such file.") from None
-        sha256 = await read_model.sha256_of(database, key)
-        etag = f'"{sha256}"' if sha256 else stored.etag
-        headers = _headers(etag, datetime.fromtimestamp(int(expires), UTC) - now)
-        if _is_known(request.headers.get("if-none-match"), etag):
-            return Response(status_code=304, headers=headers)
-        wanted = _part_wanted(request, etag)
-        if wanted is None:
-            _forget_range(request)
-        elif not _is_within(wanted, stored.size_bytes):
-            return _no_such_part(stored.size_bytes)
-        return FileResponse(
-            path,
-            headers=headers,
-            media_type=stored.content_type,
-            filename=key.rpartition("/")[2],
-            content_disposition_type=_disposition(stored),
-        )
+        return ObjectResponse(chunks, status, headers | _described(chunks.stored, part))
 
     return router
 
@@ -84,8 +118,20 @@ def _headers(etag: str, lives_for: timedelta) -> dict[str, str]:
     }
 
 
-def _disposition(stored: StoredObject) -> str:
-    return "attachment" if stored.content_type == UNKNOWN_TYPE else "inline"
+def _described(stored: StoredObject, part: Part) -> dict[str, str]:
+    name = stored.key.rpartition("/")[2]
+    disposition = "attachment" if stored.content_type == UNKNOWN_TYPE else "inline"
+    size_bytes = stored.size_bytes
+    length_bytes = part.length_bytes(size_bytes)
+    described = {
+        "Content-Length": str(length_bytes),
+        "Content-Disposition": f'{disposition}; filename="{name}"',
+        "Last-Modified": format_datetime(stored.modified_at, usegmt=True),
+    }
+    if not part.whole:
+        end = part.first + length_bytes
+        described["Content-Range"] = f"bytes {part.first}-{end - 1}/{size_bytes}"
+    return described
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:
@@ -94,28 +140,6 @@ def _is_known(if_none_match: str | None, etag: str) -> bool:
         return False
     tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
     return any(tag in {"*", etag} for tag in tags)
-
-
-def _part_wanted(request: Request, etag: str) -> re.Match[str] | None:
-    """None for the whole: no range, one that can't be read, or one of another version."""
-    if request.headers.get("if-range") not in {None, etag}:
-        return None
-    wanted = _ONE_RANGE.fullmatch(request.headers.get("range", "").strip())
-    if wanted and wanted["last"] and int(wanted["last"]) < int(wanted["first"]):
-        return None
-    return wanted
-
-
-def _is_within(wanted: re.Match[str], size_bytes: int) -> bool:
-    if wanted["suffix"]:
-        return int(wanted["suffix"]) > 0 and size_bytes > 0
-    return int(wanted["first"]) < size_bytes
-
-
-def _forget_range(request: Request) -> None:
-    """Starlette refuses with 400 the ranges that RFC 9110 (14.2) wants ignored."""
-    headers = request.scope["headers"]
-    request.scope["headers"] = [(name, value) for name, value in headers if name != b"range"]
 
 
 def _no_such_part(size_bytes: int) -> Response:
