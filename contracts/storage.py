@@ -1,4 +1,4 @@
-"""What storage tells: which outputs are kept, and which could not be."""
+"""What storage tells: which files are kept, which could not be, and which are gone."""
 
 from datetime import date
 from typing import ClassVar
@@ -47,6 +47,30 @@ class OutputRejected(PublicEvent):
     index: NonNegativeInt
     code: str
     message: str
+
+
+class FileUploaded(PublicEvent):
+    """A file of the user's own can be downloaded, with this hash, from now on."""
+
+    owner: ClassVar[str] = "storage"
+
+    upload_id: UUID
+    user_id: UUID
+    account_id: UUID
+    file: FileFacts
+
+
+class FileDeleted(PublicEvent):
+    """The file, an upload or an output, is nobody's any more; `size` in bytes. `reason` is deleted,
+    expired or erased. `account_id` is None for a file from before storage knew who pays."""
+
+    owner: ClassVar[str] = "storage"
+
+    user_id: UUID
+    account_id: UUID | None
+    key: str
+    size: NonNegativeInt
+    reason: str
 
 
 class StorageMeasured(PublicEvent):

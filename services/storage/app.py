@@ -16,16 +16,17 @@ from services.storage.adapters.due_list import REMOVALS
 from services.storage.adapters.erasing import Erasing
 from services.storage.adapters.fetching import OutputFetcher
 from services.storage.adapters.removing import Removing
+from services.storage.adapters.unwanted import Unwanted
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
-from services.storage.domain import OUTPUT
+from services.storage.domain import OUTPUT, UPLOAD
 from services.storage.inbox import subscriptions
 from services.storage.outbox import announce
 from services.storage.read_model import READ_MODEL, project
 from services.storage.settings import StorageSettings
 
 SCHEMA = "storage"
-AGGREGATES = (OUTPUT,)
+AGGREGATES = (OUTPUT, UPLOAD)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 
 
@@ -58,6 +59,7 @@ def create_service(
     removals = Leavers(
         database, platform.clock, REMOVALS, Removing(store, objects).remove, key="task_id"
     )
+    unwanted = Unwanted(database, objects, platform.clock)
     inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
@@ -74,6 +76,6 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        workers=(worker.run, erasures.run, removals.run),
+        workers=(worker.run, erasures.run, removals.run, unwanted.run),
         resources=(outbound, outputs),
     )

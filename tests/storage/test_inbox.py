@@ -71,7 +71,7 @@ async def test_a_produced_output_is_expected_and_due_at_once(
     await inbox.receive(produced(task_id))
 
     state, version = await store.read(OUTPUT, stream_of(task_id, 0))
-    assert (state, version) == (Output(Status.EXPECTED, task_id, UUID(int=7), 0), 1)
+    assert (state, version) == (Output(Status.EXPECTED, task_id, UUID(int=7), 0, UUID(int=8)), 1)
     (row,) = await due_rows(store.database)
     assert (row["task_id"], row["user_id"], row["url"]) == (task_id, UUID(int=7), URL)
     assert (row["width"], row["height"], row["task_type"]) == (1024, 576, "image")

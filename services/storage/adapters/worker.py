@@ -31,6 +31,7 @@ from services.storage.adapters.due_list import (
 from services.storage.adapters.erasing import delete_objects
 from services.storage.adapters.fetching import BOUNDS, OutputFetcher
 from services.storage.adapters.media import MediaRefused, Wanted
+from services.storage.adapters.quotas import record_room
 from services.storage.domain import (
     OUTPUTS,
     KeepOutput,
@@ -207,7 +208,9 @@ class OutputWorker:
             return
 
         async def work(unit: Unit) -> None:
-            await unit.decide(OUTPUTS, stream_of(fetch.task_id, fetch.output_index), ending)
+            stream_id = stream_of(fetch.task_id, fetch.output_index)
+            recorded = await unit.decide(OUTPUTS, stream_id, ending)
+            record_room(unit, recorded)
             if isinstance(ending, KeepOutput):
                 record_end(unit, fetch, "done")
             else:

@@ -1,6 +1,9 @@
 """The rules of storage: pure, and all that its other files know of them."""
 
 from services.storage.domain.output import (
+    DELETED,
+    ERASED,
+    EXPIRED,
     NOBODY,
     OUTPUT,
     OUTPUTS,
@@ -55,6 +58,9 @@ from services.storage.domain.upload import (
 
 __all__ = [
     "ANY_PLAN",
+    "DELETED",
+    "ERASED",
+    "EXPIRED",
     "EXTENSIONS",
     "NOBODY",
     "OUTPUT",

@@ -14,6 +14,10 @@ from kernel.errors import NotFound
 from kernel.messages import Aggregate, Decider
 
 NOBODY: Final = UUID(int=0)
+DELETED: Final = "deleted"
+EXPIRED: Final = "expired"
+ERASED: Final = "erased"
+"""Why a file is gone: its user wanted so, its time was over, its user was erased."""
 
 PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "image/png": ("images", "png"),
@@ -73,6 +77,8 @@ class RefuseOutput:
 class EraseOutput:
     """Nobody is to have it any more, and its objects are gone."""
 
+    reason: str = ERASED
+
 
 @dataclass(frozen=True, slots=True)
 class OutputExpected:
@@ -117,6 +123,7 @@ class OutputErased:
     key: str = ""
     size: int = 0
     account_id: UUID | None = None
+    reason: str = ERASED
 
 
 OutputCommand: TypeAlias = ExpectOutput | KeepOutput | RefuseOutput | EraseOutput
@@ -169,7 +176,7 @@ def decide_output(command: OutputCommand, state: Output) -> Sequence[OutputEvent
     if state.status == Status.NONE:
         raise NotFound("output_not_expected", "Nobody has announced this output.")
     if isinstance(command, EraseOutput):
-        return (_erased(state),) if state.status == Status.STORED else ()
+        return (_erased(state, command.reason),) if state.status == Status.STORED else ()
     if state.status != Status.EXPECTED:
         return ()
     match command:
@@ -199,9 +206,15 @@ def _stored(state: Output, file: StoredFile) -> OutputStored:
     return OutputStored(state.task_id, state.user_id, state.index, file, state.account_id)
 
 
-def _erased(state: Output) -> OutputErased:
+def _erased(state: Output, reason: str) -> OutputErased:
     return OutputErased(
-        state.task_id, state.user_id, state.index, state.key, state.size, state.account_id
+        task_id=state.task_id,
+        user_id=state.user_id,
+        index=state.index,
+        key=state.key,
+        size=state.size,
+        account_id=state.account_id,
+        reason=reason,
     )
 
 

@@ -57,7 +57,7 @@ class EndUpload:
 
 @dataclass(frozen=True, slots=True)
 class DeleteUpload:
-    """`reason` is a code, as `deleted`, `expired` or `erased`."""
+    """`reason` is deleted, expired or erased."""
 
     reason: str
 
