@@ -19,14 +19,14 @@ from services.storage.adapters.removing import Removing
 from services.storage.adapters.unwanted import Unwanted
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
-from services.storage.domain import OUTPUT, UPLOAD
+from services.storage.domain import MEASUREMENT, OUTPUT, UPLOAD
 from services.storage.inbox import subscriptions
 from services.storage.outbox import announce
 from services.storage.read_model import READ_MODEL, project
 from services.storage.settings import StorageSettings
 
 SCHEMA = "storage"
-AGGREGATES = (OUTPUT, UPLOAD)
+AGGREGATES = (OUTPUT, UPLOAD, MEASUREMENT)
 HISTORY = History(SCHEMA, AGGREGATES, READ_MODEL)
 
 
