@@ -10,7 +10,12 @@ from contracts.envelope import PublicEvent
 
 
 class FileFacts(BaseModel):
-    """A stored file: `key` in the object store, hex `sha256`, sizes in bytes and pixels."""
+    """A stored file: `key` in the object store, hex `sha256`, sizes in bytes and pixels.
+
+    `blurhash` (blurha.sh) stands for a picture, or a film's poster, until it is there.
+    `nsfw_score` goes from 0 (safe) to 1, of a film its worst frame's; by it `safety` is "allow" or
+    "review". Both are None where nothing was scored.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -22,6 +27,9 @@ class FileFacts(BaseModel):
     height: PositiveInt | None
     duration_seconds: float | None
     thumbnail_key: str | None
+    blurhash: str | None = None
+    nsfw_score: float | None = None
+    safety: str | None = None
 
 
 class OutputStored(PublicEvent):

@@ -15,7 +15,9 @@ from kernel.settings import read_settings
 from services.storage.adapters.due_list import REMOVALS
 from services.storage.adapters.erasing import Erasing
 from services.storage.adapters.fetching import OutputFetcher
+from services.storage.adapters.media import Bands
 from services.storage.adapters.removing import Removing
+from services.storage.adapters.sandbox import Studio
 from services.storage.adapters.unwanted import Unwanted
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import routes
@@ -51,7 +53,8 @@ def create_service(
     )
     objects = LocalObjectStore(settings.objects_root)
     outbound = Outbound(allowed_origins=allowed_origins)
-    outputs = OutputFetcher(outbound, objects)
+    studio = Studio(_bands(settings))
+    outputs = OutputFetcher(outbound, objects, studio)
     worker = OutputWorker(store, objects, outputs, sole_owner=platform.sole_owner)
     erasures = Leavers(
         database, platform.clock, f"{SCHEMA}.erasures", Erasing(store, objects).erase
@@ -77,5 +80,11 @@ def create_service(
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         workers=(worker.run, erasures.run, removals.run, unwanted.run),
-        resources=(outbound, outputs),
+        resources=(outbound, studio),
     )
+
+
+def _bands(settings: StorageSettings) -> Bands | None:
+    if not settings.nsfw_check:
+        return None
+    return Bands(settings.nsfw_review_from, settings.nsfw_block_from)

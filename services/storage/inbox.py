@@ -35,6 +35,7 @@ async def expect_output(event: OutputProduced, unit: Unit) -> None:
         duration_seconds=event.duration_seconds,
         mime_type=event.mime_type,
         account_id=event.account_id,
+        model_id=event.model_id,
     )
     if await unit.decide(OUTPUTS, _output_of(event), command):
         record_fetch(unit, command, event.url, event.object_key)

@@ -80,6 +80,8 @@ class OutputBody(BaseModel):
     duration_seconds: float | None
     size: int
     sha256: str
+    blurhash: str | None
+    safety: str | None
 
 
 class ErrorBody(BaseModel):
@@ -227,6 +229,8 @@ def _output_body(file: Mapping[str, Any], links: MediaLinks, now: datetime) -> O
         duration_seconds=file["duration_seconds"],
         size=file["size"],
         sha256=file["sha256"],
+        blurhash=file.get("blurhash"),
+        safety=file.get("safety"),
     )
 
 

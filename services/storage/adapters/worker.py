@@ -175,6 +175,9 @@ class OutputWorker:
             height=facts.height,
             duration_seconds=facts.duration_seconds,
             thumbnail_key=small,
+            blurhash=facts.blurhash,
+            nsfw_score=facts.nsfw_score,
+            safety=facts.safety,
         )
 
     @asynccontextmanager

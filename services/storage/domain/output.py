@@ -33,7 +33,8 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What is kept under `key`; `sha256` in hex, of exactly the bytes that are served."""
+    """What is kept under `key`; `sha256` in hex, of exactly the bytes that are served. `safety` is
+    allow or review by `nsfw_score`, 0 to 1; both are None where nothing was scored."""
 
     key: str
     mime_type: str
@@ -43,6 +44,9 @@ class StoredFile:
     height: int | None
     duration_seconds: float | None
     thumbnail_key: str | None
+    blurhash: str | None = None
+    nsfw_score: float | None = None
+    safety: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class ExpectOutput:
     duration_seconds: float | None = None
     mime_type: str | None = None
     account_id: UUID | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
