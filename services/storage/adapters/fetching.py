@@ -3,7 +3,6 @@
 Whatever it is, it is looked at in a child.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
