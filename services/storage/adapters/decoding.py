@@ -53,7 +53,7 @@ def frames(
     *,
     may_end_anywhere: bool = False,
     losses_max: float = 0.0,
-    seconds_max: float = SECONDS_MAX,
+    seconds_max: float,
 ) -> Iterator[VideoFrame | AudioFrame]:
     """Every frame of these streams. `may_end_anywhere` where the file does not say its length;
     `losses_max` is the part of its packets that may be none of its sound or film.

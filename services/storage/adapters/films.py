@@ -1,6 +1,5 @@
 """Watches MP4 films, with their sound, and keeps a frame; knows no keys and no owners."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,13 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from services.storage.adapters.blurhashes import blurhash_of
-from services.storage.adapters.decoding import OFF_BY_S_MAX, check_duration, frames, opened
+from services.storage.adapters.decoding import (
+    OFF_BY_S_MAX,
+    SECONDS_MAX,
+    check_duration,
+    frames,
+    opened,
+)
 from services.storage.adapters.media import (
     THUMBNAIL_SIDE_PX,
     MediaFacts,
@@ -21,6 +26,7 @@ from services.storage.adapters.media import (
     checked_type,
     digest_of,
 )
+from services.storage.adapters.scoring import Score
 from services.storage.adapters.sounds import Loudness
 
 MIME_TYPE: Final = "video/mp4"
@@ -30,8 +36,6 @@ FRAMES_MAX: Final = 60 * 600
 SCORED_FRAMES_MAX: Final = 60
 SCORED_EVERY_S: Final = 1.0
 _SCORED_SIDE_PX: Final = 256
-
-Score = Callable[[Image.Image], float]
 
 
 class Worst:
@@ -108,12 +112,12 @@ def examine(path: Path, poster: Path, wanted: Wanted, score: Score | None = None
             wrong_size, wrong_duration, silent.
     """
     checked_type(path, (MIME_TYPE,), wanted)
-    heard = Loudness()
+    heard = Loudness(SECONDS_MAX)
     with opened(path, "mp4", "damaged_film") as container:
         film, sounds = _streams(container)
         shown = _Shown(film, score)
         check_size(shown.width, shown.height, wanted)
-        for frame in frames(container, [film, *sounds]):
+        for frame in frames(container, [film, *sounds], seconds_max=SECONDS_MAX):
             if isinstance(frame, AudioFrame):
                 heard.hear(frame)
             else:

@@ -8,6 +8,7 @@ parent. No thread may run here, or the children could wait for a lock that nobod
 """
 
 import errno
+import gc
 import importlib
 import json
 import os
@@ -82,8 +83,9 @@ class Inspector:
             return
         if self._alone:
             _limit(message)
-            self._tell(message["number"], 0, json.dumps(_answer(work, message["order"])))
+            self._tell(message["number"], 0, _said(work, message["order"]))
             return
+        gc.freeze()  # else a child's first collection copies the pages of all that is loaded
         reading, writing = os.pipe()
         parent = os.getpid()
         pid = os.fork()
@@ -135,7 +137,7 @@ def _be_child(parent: int, writing: int, work: Work, message: Mapping[str, Any])
         die_with_parent(parent)
         _keep_only(writing)
         _limit(message)
-        said = json.dumps(_answer(work, message["order"])).encode()
+        said = _said(work, message["order"]).encode()
         while said:
             said = said[os.write(writing, said) :]
         status = 0
@@ -159,6 +161,12 @@ def _limit(message: Mapping[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _said(work: Work, order: Mapping[str, Any]) -> str:
+    """In ASCII; nothing where it would be too long."""
+    said = json.dumps(_answer(work, order))
+    return said if len(said) <= ANSWER_BYTES_MAX else ""
 
 
 def _answer(work: Work, order: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,10 +25,11 @@ class Job:
 
 
 JOBS: Final[Mapping[str, Job]] = {
-    "look_at_picture": Job(f"{_HERE}.looks:look_at_picture", "damaged_picture", _PICTURE, 60),
-    "look_at_film": Job(f"{_HERE}.looks:look_at_film", "damaged_film"),
-    "listen_to_sound": Job(f"{_HERE}.looks:listen_to_sound", "damaged_sound"),
-    "take_in_picture": Job(f"{_HERE}.looks:take_in_picture", "damaged_picture", _PICTURE, 60),
-    "take_in_film": Job(f"{_HERE}.looks:take_in_film", "damaged_film"),
-    "take_in_sound": Job(f"{_HERE}.looks:take_in_sound", "damaged_sound"),
+    "look_at_picture": Job(f"{_HERE}.picture_jobs:look", "damaged_picture", _PICTURE, 60),
+    "look_at_film": Job(f"{_HERE}.recording_jobs:look", "damaged_film"),
+    "listen_to_sound": Job(f"{_HERE}.recording_jobs:listen", "damaged_sound"),
+    "take_in_picture": Job(f"{_HERE}.picture_jobs:take_in", "damaged_picture", _PICTURE, 60),
+    "take_in_film": Job(f"{_HERE}.recording_jobs:take_in_film", "damaged_film"),
+    "take_in_sound": Job(f"{_HERE}.recording_jobs:take_in_sound", "damaged_sound"),
+    "check_document": Job(f"{_HERE}.documents:check", "damaged_document"),
 }

@@ -1,8 +1,8 @@
 """What is said of every medium: what was asked for, what came, why it is refused; decodes nothing.
 
 Refusals of all media: unsupported_type, wrong_size, wrong_duration, silent, too_many_pixels,
-too_many_frames, too_long, too_complex, damaged_picture, damaged_film, damaged_sound; and, for what
-they show, unsafe_output and unsafe_content.
+too_many_frames, too_long, too_complex, damaged_picture, damaged_film, damaged_sound,
+damaged_document; and, for what they show, unsafe_output and unsafe_content.
 """
 
 import hashlib

@@ -84,6 +84,32 @@ async def receive_file(
     )
 
 
+async def receive_body(
+    request: Request, target: Path, size: int, *, idle_s: float = IDLE_S
+) -> None:
+    """The whole body, which has exactly `size` bytes, written to `target` as `receive_file` does.
+
+    Raises:
+        TooLarge: there are more.
+        Invalid: there are fewer.
+        TooSlow, Malformed: as `receive_file` does.
+    """
+    if _claimed_bytes(request) > size:
+        raise _too_large(size)
+    received = 0
+    with _Sink(target) as sink:
+        async with aclosing(_in_time(request, idle_s)) as chunks:
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > size:
+                    raise _too_large(size)
+                sink.take(chunk)
+                await sink.relieve()
+        if received < size:
+            raise Invalid("wrong_size", f"body: {received} bytes, not {size}", {"field": "body"})
+        await sink.finish()
+
+
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":

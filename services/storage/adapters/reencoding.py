@@ -30,7 +30,7 @@ from services.storage.adapters.pictures import (
 _PROFILE_BYTES_MAX: Final = 1 << 20
 _WEBP_LOSSY: Final = {"quality": 92, "method": 2}
 _WEBP_LOSSLESS: Final = {"lossless": True, "quality": 20, "method": 1}
-_KEPT_OF_INFO: Final = ("transparency", "background", "loop", "default_image", "duration")
+_KEPT_OF_INFO: Final = ("transparency", "background", "default_image", "duration")
 
 
 def take_in(path: Path, clean: Path, small_path: Path, mime_type: str) -> Looked:
@@ -66,6 +66,8 @@ def _write_animation(
 ) -> None:
     if image.format != "PNG":  # of whose frames each tells its own
         options = {**options, "duration": [round(each) for each in durations_ms]}
+    if "loop" in image.info:
+        options = {**options, "loop": image.info["loop"]}
     if orientation_of(image) not in TURNS:
         image.info = _kept(image)
         image.save(clean, save_all=True, **options)

@@ -53,7 +53,7 @@ _UNKNOWN_LENGTHS: Final = (0, 0xFFFFFFFF)  # of a WAV that was sent while it was
 class Loudness:
     """How loud a sound was from block to block, 1 at most, and how long in seconds and frames."""
 
-    def __init__(self, seconds_max: float = SECONDS_MAX) -> None:
+    def __init__(self, seconds_max: float) -> None:
         self._seconds_max = seconds_max
         self.frames = 0
         self.seconds = 0.0

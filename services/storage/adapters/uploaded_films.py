@@ -25,7 +25,6 @@ from services.storage.adapters.decoding import (
 from services.storage.adapters.films import (
     SCORED_EVERY_S,
     SCORED_FRAMES_MAX,
-    Score,
     Worst,
     check_size,
     ends_where_it_says,
@@ -38,6 +37,7 @@ from services.storage.adapters.media import (
     checked_type,
     digest_of,
 )
+from services.storage.adapters.scoring import Score
 
 FORMATS: Final = {"video/mp4": "mp4", "video/webm": "webm"}
 FILMS: Final = {

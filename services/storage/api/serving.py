@@ -1,27 +1,33 @@
-"""HTTP out: media behind signed links. Whoever holds a link needs nothing else, no identity."""
+"""Serves an object over HTTP: whole or a part, or that it is known already (RFC 9110).
+
+What a browser may show inline is shown without rights of its own; the rest is to be saved.
+"""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kernel.clock import Clock
 from kernel.errors import Invalid, NotFound
 from kernel.http import problem
-from kernel.links import MediaLinks
-from kernel.objects import UNKNOWN_TYPE, ObjectChunks, ObjectStore, StoredObject
-from kernel.sql import Database
-from services.storage import read_model
+from kernel.objects import ObjectChunks, ObjectStore, StoredObject
 
+PARTS: Final[dict[int | str, dict[str, Any]]] = {
+    206: {"description": "The part asked for"},
+    304: {"description": "Known already"},
+    416: {"description": "There is no such part"},
+}
 _SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Accept-Ranges": "bytes",
 }
+_SHOWN_INLINE: Final = frozenset({"image", "video", "audio"})
 # Several ranges at once are answered with the whole, which RFC 9110 (14.2) leaves to the server.
 _ONE_RANGE: Final = re.compile(
     r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18})|-(?P<suffix>[0-9]{1,18}))",
@@ -66,61 +72,42 @@ class ObjectResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def routes(database: Database, objects: ObjectStore, links: MediaLinks, clock: Clock) -> APIRouter:
-    router = APIRouter(prefix="/media", tags=["storage"])
-
-    @router.head("/{key:path}", include_in_schema=False)
-    @router.get(
-        "/{key:path}",
-        response_class=StreamingResponse,
-        responses={
-            206: {"description": "The part asked for"},
-            304: {"description": "Known already"},
-            416: {"description": "There is no such part"},
-        },
-    )
-    async def get_media(
-        request: Request, key: str, expires: str = "", signature: str = ""
-    ) -> Response:
-        """The object behind a signed link; a link for GET serves HEAD too."""
-        now = clock.now()
-        links.verify("GET", key, expires, signature, now)
-        try:
-            stored = await objects.stat(key)
-            sha256 = await read_model.sha256_of(database, key)
-            etag = f'"{sha256}"' if sha256 else stored.etag
-            headers = _headers(etag, datetime.fromtimestamp(int(expires), UTC) - now)
-            if _is_known(request.headers.get("if-none-match"), etag):
-                return Response(status_code=304, headers=headers)
-            part = Part.wanted(request, etag, stored.size_bytes)
-            if not part.whole and part.length_bytes(stored.size_bytes) == 0:
-                return _no_such_part(stored.size_bytes)
-            status = 200 if part.whole else 206
-            if request.method == "HEAD":
-                described = _described(stored, part)
-                return Response(None, status, headers | described, stored.content_type)
-            chunks = await objects.open(key, part.first, part.last)
-        except (NotFound, Invalid):
-            raise NotFound("file_not_found", "There is no such file.") from None
-        return ObjectResponse(chunks, status, headers | _described(chunks.stored, part))
-
-    return router
+async def served(
+    request: Request,
+    objects: ObjectStore,
+    key: str,
+    etag_of: Callable[[StoredObject], str],
+    headers: dict[str, str],
+) -> Response:
+    """The answer to a GET or HEAD for the object. Raises NotFound (`file_not_found`)."""
+    try:
+        stored = await objects.stat(key)
+        etag = etag_of(stored)
+        headers = {**_SAFE_HEADERS, "ETag": etag, **headers}
+        if _is_known(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers=headers)
+        part = Part.wanted(request, etag, stored.size_bytes)
+        if not part.whole and part.length_bytes(stored.size_bytes) == 0:
+            return _no_such_part(stored.size_bytes)
+        status = 200 if part.whole else 206
+        if request.method == "HEAD":
+            described = _described(stored, part)
+            return Response(None, status, headers | described, stored.content_type)
+        chunks = await objects.open(key, part.first, part.last)
+    except (NotFound, Invalid):
+        raise no_such_file() from None
+    return ObjectResponse(chunks, status, headers | _described(chunks.stored, part))
 
 
-def _headers(etag: str, lives_for: timedelta) -> dict[str, str]:
-    # Nothing stays in a cache for longer than its link is good.
-    max_age_s = max(0, int(lives_for.total_seconds()))
-    return {
-        **_SAFE_HEADERS,
-        "ETag": etag,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": f"private, max-age={max_age_s}",
-    }
+def no_such_file() -> NotFound:
+    """There is none, it is another's, or its key is none."""
+    return NotFound("file_not_found", "There is no such file.")
 
 
 def _described(stored: StoredObject, part: Part) -> dict[str, str]:
     name = stored.key.rpartition("/")[2]
-    disposition = "attachment" if stored.content_type == UNKNOWN_TYPE else "inline"
+    kind = stored.content_type.partition("/")[0]
+    disposition = "inline" if kind in _SHOWN_INLINE else "attachment"
     size_bytes = stored.size_bytes
     length_bytes = part.length_bytes(size_bytes)
     described = {
