@@ -10,23 +10,30 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, ParamSpec, Self, TypeVar
+
+import structlog
 
 from kernel.clock import new_id
 from kernel.errors import Invalid, NotFound, Rejected
 from kernel.links import MediaLinks
 from kernel.objects.incoming import FOLDER, Incoming
 from kernel.objects.keys import ObjectKey
-from kernel.objects.port import CHUNK_BYTES, StoredObject
+from kernel.objects.port import CHUNK_BYTES, ObjectStoreAway, StoredObject
 
 _INCOMING: Final = ".incoming"
 _LISTED_AT_ONCE: Final = 500
+_log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -42,7 +49,7 @@ class LocalChunks:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await asyncio.to_thread(self._file.read, min(CHUNK_BYTES, self._left))
+        chunk = await _in_thread(self._file.read, min(CHUNK_BYTES, self._left))
         if not chunk:
             raise StopAsyncIteration
         self._left -= len(chunk)
@@ -96,6 +103,9 @@ class LocalObjectStore:
     async def aclose(self) -> None:
         self.close()
 
+    async def check(self) -> None:
+        """Making the store has shown it."""
+
     async def put_file(
         self,
         key: str,
@@ -107,25 +117,25 @@ class LocalObjectStore:
     ) -> StoredObject:
         checked = ObjectKey(key)
         checked.check_type(content_type)
-        return await asyncio.to_thread(self._put, checked, source, replace=replace, give=give)
+        return await _in_thread(self._put, checked, source, replace=replace, give=give)
 
     async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
-        return await asyncio.to_thread(self._put_bytes, ObjectKey(key), content, replace=replace)
+        return await _in_thread(self._put_bytes, ObjectKey(key), content, replace=replace)
 
     async def open(self, key: str, first: int = 0, last: int | None = None) -> LocalChunks:
-        return await asyncio.to_thread(self._open, ObjectKey(key), first, last)
+        return await _in_thread(self._open, ObjectKey(key), first, last)
 
     async def fetch(self, key: str, target: Path) -> StoredObject:
         chunks = await self.open(key)
         async with chunks:
-            await asyncio.to_thread(chunks.copy_to, target)
+            await _in_thread(chunks.copy_to, target)
         return chunks.stored
 
     async def stat(self, key: str) -> StoredObject:
-        return await asyncio.to_thread(self._stat, ObjectKey(key))
+        return await _in_thread(self._stat, ObjectKey(key))
 
     async def delete(self, key: str) -> None:
-        await asyncio.to_thread(self._delete, ObjectKey(key))
+        await _in_thread(self._delete, ObjectKey(key))
 
     async def path_of(self, key: str) -> Path:
         """The file of an object that is there, for serving ranges from it; never a link.
@@ -138,7 +148,7 @@ class LocalObjectStore:
 
     async def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         walk = self._walk(prefix)
-        while some := await asyncio.to_thread(lambda: list(islice(walk, _LISTED_AT_ONCE))):
+        while some := await _in_thread(lambda: list(islice(walk, _LISTED_AT_ONCE))):
             for stored in some:
                 yield stored
 
@@ -223,6 +233,15 @@ class LocalObjectStore:
                     path = Path(folder, name)
                     key = ObjectKey(path.relative_to(self._root).as_posix())
                     yield _described(key, path.lstat())
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Raises ObjectStoreAway for a disk that is full, broken or gone."""
+    try:
+        return await asyncio.to_thread(work, *args, **named)
+    except OSError as error:
+        _log.warning("object_store_away", error=type(error).__name__, errno=error.errno)
+        raise ObjectStoreAway from error
 
 
 def _copy_in(key: ObjectKey, source: Path, name: str, incoming: int) -> StoredObject:

@@ -1,7 +1,7 @@
 """The object store as services know it: whole objects by key; knows no owners and no quotas.
 
-An object is put whole or not at all, and is durable when the call returns. Every method may raise
-what its store raises when it is away.
+An object is put whole or not at all, and is durable when the call returns. Every method that waits
+may raise `ObjectStoreAway`.
 """
 
 from collections.abc import AsyncIterator
@@ -11,7 +11,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from kernel.errors import Unavailable
+
 CHUNK_BYTES: Final = 256 * 1024
+AGAIN_AFTER_S: Final = 5
+
+
+class ObjectStoreAway(Unavailable):
+    """For now it does not do what it is asked: not reached, overloaded, its disk full, or it takes
+    our credentials no more. Whatever was asked may have been done or not."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "object_store_away", "Files are not to be had for now.", retry_after_s=AGAIN_AFTER_S
+        )
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,13 @@ class ObjectStore(Protocol):
     @property
     def incoming(self) -> Path:
         """A local folder for files on their way here; those of a killed process are swept."""
+        ...
+
+    async def check(self) -> None:
+        """Pass if it can be used as it is set; waits a while for one that is away.
+
+        Raises WrongSettings.
+        """
         ...
 
     async def put_file(

@@ -12,7 +12,7 @@ from kernel.http.dead_letters import dead_letter_routes
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
 from kernel.money import to_units
-from kernel.objects import LocalObjectStore, ObjectStore
+from kernel.objects import ObjectStore, object_store
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -71,7 +71,7 @@ def create_service(
     store = EventStore(
         database, SCHEMA, AGGREGATES, clock=platform.clock, announce=announce, project=project
     )
-    objects = LocalObjectStore(settings.objects_root, platform.links)
+    objects = object_store(settings, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     studio = Studio(_bands(settings))
     outputs = OutputFetcher(outbound, objects, studio)
@@ -110,13 +110,13 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        prepare=(expiring.void_leases,) if platform.sole_owner else (),
+        prepare=(objects.check, *((expiring.void_leases,) if platform.sole_owner else ())),
         workers=(
             *(worker.run, unwanted.run, idempotency.run, expiring.run),
             *_leaving(store, objects, deleting, intake),
             _recurring(settings, store, objects, deleting).run,
         ),
-        resources=(outbound, studio),
+        resources=(outbound, studio, objects),
     )
 
 
@@ -158,7 +158,7 @@ async def sweep(database: Database, *, delete: bool) -> tuple[int, str]:
     """One look at all objects and rows, each finding written to stdout; objects that no row names
     are deleted with `delete`. The exit status, and a summary."""
     settings = read_settings(StorageSettings)
-    objects = LocalObjectStore(settings.objects_root)
+    objects = object_store(settings)
     orphans = Orphans(database, objects, SystemClock())
 
     def say(line: str) -> None:

@@ -16,7 +16,7 @@ from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock
-from services.storage.api import ObjectResponse
+from services.storage.api.serving import ObjectResponse
 from services.storage.app import create_service
 from services.storage.domain import OUTPUTS, ExpectOutput, KeepOutput, StoredFile, stream_of
 from services.storage.read_model import READ_MODEL

@@ -16,7 +16,7 @@ import structlog
 from kernel.context import caused_by
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
-from kernel.objects import ObjectStore
+from kernel.objects import ObjectStore, ObjectStoreAway
 from kernel.outbound import Refused, Unreachable
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
@@ -236,7 +236,7 @@ class OutputWorker:
     async def _forget_claim(self, fetch: DueFetch) -> None:
         """What generation had left for us has its own key now, or is refused."""
         if fetch.object_key is not None:
-            with suppress(OSError):
+            with suppress(ObjectStoreAway):
                 await self._objects.delete(fetch.object_key)
 
     def _notice(self, recorded: Sequence[Recorded[Any]], _: object) -> None:
