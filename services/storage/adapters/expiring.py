@@ -79,7 +79,5 @@ class Expiring:
             await self._intake.end(upload, EXPIRED)
         except Error as refused:
             _log.info("put_not_kept", code=refused.code, upload_id=str(upload.upload_id))
-        except (*DATABASE_AWAY, asyncpg.PostgresError, TimeoutError):
-            raise
-        except Exception as error:  # noqa: BLE001 - one file, or an object store that is away, must not keep all others waiting; it is taken up again after its lease
+        except Exception as error:  # noqa: BLE001 - one file, or a store that is away, must not keep all others waiting; it is taken up again after its lease
             _log.warning("put_not_looked_at", error=type(error).__name__)
