@@ -12,6 +12,7 @@ from kernel.objects.local import LocalObjectStore
 from kernel.objects.port import (
     CHUNK_BYTES,
     ObjectChunks,
+    ObjectLinks,
     ObjectStore,
     ObjectStoreAway,
     StoredObject,
@@ -26,6 +27,7 @@ __all__ = [
     "LocalObjectStore",
     "ObjectChunks",
     "ObjectKey",
+    "ObjectLinks",
     "ObjectStore",
     "ObjectStoreAway",
     "StoredObject",

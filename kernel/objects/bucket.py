@@ -35,6 +35,12 @@ class Bucket:
         host = urlsplit(self.endpoint).hostname or ""
         return "." in self.name or not host.endswith(_BY_HOST)
 
+    @property
+    def takes_conditions(self) -> bool:
+        """Google reads `If-None-Match` of reads alone, and mixes no condition of its own with keys
+        of this kind."""
+        return urlsplit(self.endpoint).hostname != "storage.googleapis.com"
+
     def link(
         self,
         method: str,

@@ -57,7 +57,8 @@ class LocalChunks:
 
     def copy_to(self, target: Path) -> None:
         """What is left of it into `target`, made anew; blocks."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        target.unlink(missing_ok=True)
         try:
             with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
                 shutil.copyfileobj(self._file, file, CHUNK_BYTES)
@@ -236,9 +237,11 @@ class LocalObjectStore:
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Raises ObjectStoreAway for a disk that is full, broken or gone."""
+    """Raises ObjectStoreAway for a disk that is full or broken."""
     try:
         return await asyncio.to_thread(work, *args, **named)
+    except FileNotFoundError:  # the caller's own file
+        raise
     except OSError as error:
         _log.warning("object_store_away", error=type(error).__name__, errno=error.errno)
         raise ObjectStoreAway from error

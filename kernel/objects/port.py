@@ -29,8 +29,9 @@ class ObjectStoreAway(Unavailable):
 
 @dataclass(frozen=True)
 class StoredObject:
-    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it.
-    `modified_at` is when it was put, by its store's clock, in whole seconds on some."""
+    """`etag` changes whenever the object's content does; it is quoted as HTTP wants it.
+    `modified_at` (UTC) is when it was put, by its store's clock; where that counts whole seconds, a
+    put's own answer may be one later than what is said afterwards."""
 
     key: str
     size_bytes: int
@@ -59,7 +60,15 @@ class ObjectChunks(Protocol):
     ) -> None: ...
 
 
-class ObjectStore(Protocol):
+class ObjectLinks(Protocol):
+    """Made without asking the store, so that lists of them cost nothing."""
+
+    def link(self, key: str, *, expires_at: datetime) -> str:
+        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
+        ...
+
+
+class ObjectStore(ObjectLinks, Protocol):
     """Keys are checked by all methods: `Invalid` (`invalid_object_key`)."""
 
     @property
@@ -123,10 +132,6 @@ class ObjectStore(Protocol):
     def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         """Every object whose key begins with the folder `prefix` (`images/`, or `` for all), in no
         promised order. What comes or goes meanwhile may be in it or not."""
-        ...
-
-    def link(self, key: str, *, expires_at: datetime) -> str:
-        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
         ...
 
     def put_link(self, key: str, *, expires_at: datetime, size: int, content_type: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ from kernel.objects.s3_parts import PART_BYTES, PARTS_AT_ONCE_MAX, put_in_parts
 
 SMALL_PUTS_AT_ONCE_MAX: Final = 8
 """Each holds up to `PART_BYTES` in memory."""
+SMALL_PUT_TIMEOUT_S: Final = 45.0
+"""With all tries: less than the leases (60 s) under which workers put."""
 _PUT_ID: Final = "put"
 _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -71,7 +73,7 @@ class S3ObjectStore:
     `Incoming` does."""
 
     def __init__(self, bucket: Bucket, incoming: Path, clock: Clock | None = None) -> None:
-        self._bucket = bucket
+        self.bucket = bucket
         self._incoming = Incoming(incoming)
         self._clock = clock or SystemClock()
         self._opening = asyncio.Lock()
@@ -85,7 +87,8 @@ class S3ObjectStore:
         return self._incoming.folder
 
     async def check(self) -> None:
-        await until_usable(await self._opened(), self._bucket.name)
+        await until_usable(self.bucket, self._clock.now())
+        await self._opened()
 
     async def aclose(self) -> None:
         self._incoming.close()
@@ -103,6 +106,7 @@ class S3ObjectStore:
         checked = ObjectKey(key)
         checked.check_type(content_type)
         size_bytes = (await asyncio.to_thread(source.stat)).st_size
+        await self._refuse_known(checked, replace=replace)
         if size_bytes > PART_BYTES:
             stored = await self._put_in_parts(checked, source, size_bytes, replace=replace)
         else:
@@ -115,6 +119,7 @@ class S3ObjectStore:
 
     async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
         checked = ObjectKey(key)
+        await self._refuse_known(checked, replace=replace)
         async with self._small_puts:
             return await self._put(checked, content, replace=replace)
 
@@ -134,8 +139,9 @@ class S3ObjectStore:
         part = target.with_name(f"{new_id().hex}.part")
         try:
             async with await self.open(key) as chunks:
-                await _written(chunks, part)
-            await asyncio.to_thread(part.replace, target)
+                with answered():  # a full disk of ours is the same to who asks
+                    await _written(chunks, part)
+                    await asyncio.to_thread(part.replace, target)
         except BaseException:  # nothing half done stays; re-raised
             _removed(part, target)
             raise
@@ -157,7 +163,7 @@ class S3ObjectStore:
     async def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         folder = f"{ObjectKey(prefix.rstrip('/')).text}/" if prefix else ""
         client = await self._opened()
-        asked = {"Bucket": self._bucket.name, "Prefix": folder}
+        asked = {"Bucket": self.bucket.name, "Prefix": folder}
         while True:
             with answered():
                 page = await client.list_objects_v2(**asked)
@@ -176,7 +182,7 @@ class S3ObjectStore:
             "response-content-disposition": f'{shown}; filename="{checked.segments[-1]}"',
             "response-content-type": checked.content_type,
         }
-        return self._bucket.link(
+        return self.bucket.link(
             "GET", checked.text, now=self._clock.now(), expires_at=expires_at, query=query
         )
 
@@ -184,7 +190,7 @@ class S3ObjectStore:
         checked = ObjectKey(key)
         checked.check_type(content_type)
         headers = {"content-length": str(size), "content-type": content_type}
-        return self._bucket.link(
+        return self.bucket.link(
             "PUT", checked.text, now=self._clock.now(), expires_at=expires_at, headers=headers
         )
 
@@ -192,16 +198,19 @@ class S3ObjectStore:
         if self._client is None:
             async with self._opening:
                 if self._client is None:
-                    self._client = await self._stack.enter_async_context(client_of(self._bucket))
+                    self._client = await self._stack.enter_async_context(client_of(self.bucket))
         return self._client
 
     async def _put(self, key: ObjectKey, content: bytes, *, replace: bool) -> StoredObject:
         client = await self._opened()
         put_id = new_id().hex
-        asked = {**self._named(key), **_described_as(key, put_id)}
+        asked = {**self._named(key), **_described_as(key, None if replace else put_id)}
         try:
             with answered():
-                done = await client.put_object(**asked, **_unless_there(replace), Body=content)
+                async with asyncio.timeout(SMALL_PUT_TIMEOUT_S):
+                    done = await client.put_object(
+                        **asked, **self._condition(replace=replace), Body=content
+                    )
         except Rejected:
             return await self._ours(key, put_id, replace=replace)
         return _described(key, done, len(content))
@@ -218,12 +227,23 @@ class S3ObjectStore:
                 source,
                 size_bytes,
                 turns=self._parts,
-                described=_described_as(key, put_id),
-                condition=_unless_there(replace),
+                described=_described_as(key, None if replace else put_id),
+                condition=self._condition(replace=replace),
             )
         except Rejected:
             return await self._ours(key, put_id, replace=replace)
         return _described(key, done, size_bytes)
+
+    async def _refuse_known(self, key: ObjectKey, *, replace: bool) -> None:
+        """Asked beforehand where the server knows no conditions: of two at once both may win then.
+
+        Raises Rejected (`object_exists`).
+        """
+        if replace or self.bucket.takes_conditions:
+            return
+        with suppress(NotFound):
+            await self.stat(key.text)
+            raise Rejected("object_exists", "There is an object of this key already.")
 
     async def _ours(self, key: ObjectKey, put_id: str, *, replace: bool) -> StoredObject:
         """What is there, if this very put brought it: its answer was lost, and it was sent again.
@@ -242,16 +262,17 @@ class S3ObjectStore:
             raise Rejected("object_exists", "There is an object of this key already.")
         return _described(key, found, found["ContentLength"])
 
+    def _condition(self, *, replace: bool) -> dict[str, str]:
+        return {} if replace or not self.bucket.takes_conditions else {"IfNoneMatch": "*"}
+
     def _named(self, key: ObjectKey) -> dict[str, str]:
-        return {"Bucket": self._bucket.name, "Key": key.text}
+        return {"Bucket": self.bucket.name, "Key": key.text}
 
 
-def _described_as(key: ObjectKey, put_id: str) -> dict[str, Any]:
-    return {"ContentType": key.content_type, "Metadata": {_PUT_ID: put_id}}
-
-
-def _unless_there(replace: bool) -> dict[str, str]:  # noqa: FBT001 - the port's word
-    return {} if replace else {"IfNoneMatch": "*"}
+def _described_as(key: ObjectKey, put_id: str | None) -> dict[str, Any]:
+    """`put_id` is to be known again by `_ours`."""
+    metadata = {} if put_id is None else {_PUT_ID: put_id}
+    return {"ContentType": key.content_type, "Metadata": metadata}
 
 
 def _range(first: int, last: int | None) -> str:
@@ -269,7 +290,8 @@ def _described(key: ObjectKey, said: Mapping[str, Any], size_bytes: int) -> Stor
     modified_at = said.get("LastModified")
     if modified_at is None:
         modified_at = parsedate_to_datetime(said["ResponseMetadata"]["HTTPHeaders"]["date"])
-    return StoredObject(key.text, size_bytes, key.content_type, said["ETag"], modified_at)
+    etag, put_at = said["ETag"], modified_at.astimezone(UTC)
+    return StoredObject(key.text, size_bytes, key.content_type, etag, put_at)
 
 
 def _removed(*paths: Path) -> None:

@@ -7,7 +7,9 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -15,6 +17,7 @@ import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from yarl import URL
 
 from kernel.errors import NotFound, Rejected
 from kernel.objects.bucket import Bucket
@@ -29,10 +32,8 @@ CONNECTIONS_MAX: Final = 64
 CHECKS_MAX: Final = 12
 """At the start, `AGAIN_AFTER_S` apart, of a server that is away."""
 
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
-_PRECONDITION_FAILED: Final = 412
-_RANGE_NOT_SATISFIABLE: Final = 416
+CHECK_LINK_LIFETIME: Final = timedelta(minutes=10)
+
 _NO_BUCKET: Final = "NoSuchBucket"
 
 _log = structlog.get_logger(__name__)
@@ -104,44 +105,53 @@ def answered() -> Iterator[None]:
 def _meaning(error: ClientError) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")
-    if status == _NOT_FOUND and code != _NO_BUCKET:
+    if status == HTTPStatus.NOT_FOUND and code != _NO_BUCKET:
         return NotFound("object_not_found", "There is no such object.")
-    if status in {_CONFLICT, _PRECONDITION_FAILED}:
+    if status in {HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}:
         return Rejected("object_exists", "There is an object of this key already.")
-    if status == _RANGE_NOT_SATISFIABLE:
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return NoSuchPart()
     _log.warning("object_store_refused", operation=error.operation_name, status=status, code=code)
     return ObjectStoreAway()
 
 
-async def until_usable(client: Any, bucket: str) -> None:
-    """Waits for a server that may start later than we do. Raises `WrongSettings`."""
-    for _ in range(CHECKS_MAX):
-        try:
-            await client.head_bucket(Bucket=bucket)
-        except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if 0 < status < 500 and status != 429:  # noqa: PLR2004 - HTTP's
-                raise WrongSettings(_refusal(bucket, status)) from None
-            _log.warning("object_store_not_there_yet", status=status)
-        except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            _log.warning("object_store_not_there_yet", error=type(error).__name__)
-        else:
-            return
-        await asyncio.sleep(AGAIN_AFTER_S)
+async def until_usable(
+    bucket: Bucket, now: datetime, *, again_after_s: float = AGAIN_AFTER_S
+) -> None:
+    """Waits for a server that may start later than we do, and asks it for the bucket by a link.
+
+    So it is shown that our links open as well: the client by itself would be led to where a bucket
+    of another region is. Raises `WrongSettings`.
+    """
+    timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+    link = bucket.link("HEAD", "", now=now, expires_at=now + CHECK_LINK_LIFETIME)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for _ in range(CHECKS_MAX):
+            try:
+                async with session.head(URL(link, encoded=True), allow_redirects=False) as answer:
+                    status = answer.status
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                _log.warning("object_store_not_there_yet", error=type(error).__name__)
+            else:
+                if status == HTTPStatus.OK:
+                    return
+                if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise WrongSettings(_refusal(bucket.name, status))
+                _log.warning("object_store_not_there_yet", status=status)
+            await asyncio.sleep(again_after_s)
     raise WrongSettings(
         "SmartSpec can't start: the object store does not answer at CLOUDFLARE_R2_ENDPOINT"
     )
 
 
 def _refusal(bucket: str, status: int) -> str:
-    if status == _NOT_FOUND:
+    if status == HTTPStatus.NOT_FOUND:
         return (
             f"SmartSpec can't start: the object store has no bucket {bucket!r};"
             " make it, or set CLOUDFLARE_R2_BUCKET_NAME to another"
         )
     return (
         f"SmartSpec can't start: the object store refuses us bucket {bucket!r} ({status});"
-        " look at CLOUDFLARE_R2_ACCESS_KEY_ID, CLOUDFLARE_R2_SECRET_ACCESS_KEY and"
-        " SMARTSPEC_S3_REGION"
+        " look at CLOUDFLARE_R2_ACCESS_KEY_ID, CLOUDFLARE_R2_SECRET_ACCESS_KEY,"
+        " SMARTSPEC_S3_REGION and this machine's clock"
     )

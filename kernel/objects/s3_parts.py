@@ -1,19 +1,56 @@
 """A large file into a bucket, in parts; whatever breaks it, no part stays there."""
 
 import asyncio
+import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from kernel.errors import Error
 from kernel.objects.s3_client import answered
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 PART_BYTES: Final = 8 << 20
 """A larger file goes in parts of this size (R2 wants all but the last alike)."""
 PARTS_MAX: Final = 10_000
 PARTS_AT_ONCE_MAX: Final = 3
-"""Of all files of a store; each part is held in memory."""
+"""Of all files of a store: R2 takes few at once of one upload."""
+
+
+class Span(io.RawIOBase):
+    """`length` bytes of an open file from `start` on, as a file of their own: several of one file
+    are read side by side, and none is in memory."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        super().__init__()
+        self._file = file
+        self._start = start
+        self._length = length
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        room = memoryview(buffer)[: max(0, self._length - self._at)]
+        got = os.preadv(self._file.fileno(), [room], self._start + self._at)
+        self._at += got
+        return got
 
 
 async def put_in_parts(
@@ -34,7 +71,8 @@ async def put_in_parts(
     try:
         with answered():
             upload = {**named, "UploadId": (await asyncio.shield(beginning))["UploadId"]}
-            parts = await _put_parts(client, upload, source, size_bytes, turns)
+            with await asyncio.to_thread(source.open, "rb") as file:
+                parts = await _put_parts(client, upload, file, size_bytes, turns)
             done: Mapping[str, Any] = await client.complete_multipart_upload(
                 **upload, MultipartUpload={"Parts": parts}, **condition
             )
@@ -47,7 +85,7 @@ async def put_in_parts(
 async def _put_parts(
     client: Any,
     upload: Mapping[str, Any],
-    source: Path,
+    file: BinaryIO,
     size_bytes: int,
     turns: asyncio.Semaphore,
 ) -> list[dict[str, Any]]:
@@ -60,8 +98,8 @@ async def _put_parts(
     async def work(numbered: Iterator[tuple[int, tuple[int, int]]]) -> None:
         for number, (start, length) in numbered:
             async with turns:
-                content = await asyncio.to_thread(_read, source, start, length)
-                done = await client.upload_part(**upload, PartNumber=number, Body=content)
+                part = Span(file, start, length)
+                done = await client.upload_part(**upload, PartNumber=number, Body=part)
             etags[number] = done["ETag"]
 
     numbered = enumerate(spans, 1)  # one iterator for all: each part is taken once
@@ -72,15 +110,6 @@ async def _put_parts(
     except BaseExceptionGroup as broken:
         raise broken.exceptions[0] from None
     return [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
-
-
-def _read(source: Path, start: int, length: int) -> bytes:
-    with source.open("rb") as file:
-        file.seek(start)
-        content = file.read(length)
-    if len(content) != length:
-        raise OSError("the file was cut while it was put")
-    return content
 
 
 async def _undone(

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from kernel.clock import new_id
-from kernel.objects import LocalObjectStore
+from kernel.objects import LocalObjectStore, ObjectStoreAway
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
@@ -175,6 +175,23 @@ async def test_closes_the_object_whose_reader_has_left(media: Media) -> None:
 
     with pytest.raises(ValueError, match="closed file"):
         await anext(chunks)
+
+
+@pytest.mark.parametrize("asked", ["stat", "open"])
+async def test_says_that_files_are_not_to_be_had_while_the_store_is_away(
+    media: Media, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    await media.put_png()
+
+    async def away(*_: object) -> None:
+        raise ObjectStoreAway
+
+    monkeypatch.setattr(LocalObjectStore, asked, away)
+
+    answer = await media.get(media.link())
+
+    assert (answer.status_code, answer.json()["error"]) == (503, "object_store_away")
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_nothing_stays_in_a_cache_for_longer_than_its_link_is_good(

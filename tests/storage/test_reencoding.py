@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageSequence
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
@@ -210,3 +212,29 @@ def test_a_picture_that_is_cut_short_is_refused(kind: str, path: Path) -> None:
         take_in(path, path.with_name("clean"), path.with_name("small"), TYPES[kind])
 
     assert refused.value.code == "damaged_picture"
+
+
+SMALL = {
+    kind: [encoded(kind, quarters(16, 16)), animated(kind) if kind != "JPEG" else marked(kind)]
+    for kind in TYPES
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_damage_anywhere_is_a_refusal_or_leaves_a_whole_picture(
+    data: st.DataObject, tmp_path: Path
+) -> None:
+    kind = data.draw(st.sampled_from(sorted(TYPES)))
+    content = bytearray(data.draw(st.sampled_from(SMALL[kind])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+
+    try:
+        content_again = taken(path, kind).read_bytes()
+    except MediaRefused:
+        return
+    path.write_bytes(content_again)
+    taken(path, kind)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from kernel.identifiers import shown
 from kernel.money import to_credits
-from kernel.objects import ObjectStore
+from kernel.objects import ObjectLinks
 from services.generation.adapters.queue import Place
 from services.generation.domain.catalogue import Model
 from services.generation.domain.prices import Price, QualityPrice
@@ -174,7 +174,7 @@ def task_body(
     row: asyncpg.Record | Mapping[str, Any],
     request: Mapping[str, Any] | None,
     progress: int,
-    objects: ObjectStore,
+    objects: ObjectLinks,
     now: datetime,
     *,
     place: Place | None = None,
@@ -216,7 +216,7 @@ def task_body(
     )
 
 
-def _output_body(file: Mapping[str, Any], objects: ObjectStore, now: datetime) -> OutputBody:
+def _output_body(file: Mapping[str, Any], objects: ObjectLinks, now: datetime) -> OutputBody:
     thumbnail = file["thumbnail_key"]
     expires_at = now + LINK_LIFETIME
     return OutputBody(

@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 from kernel.errors import NotFound
 from kernel.http import Caller
 from kernel.identifiers import shown
-from kernel.objects import ObjectStore
+from kernel.objects import ObjectLinks
 from kernel.sql import DATABASE_LOST
 from services.generation.adapters.feeds import Follower, Followers
 from services.generation.api.bodies import TaskBody, task_body
@@ -82,7 +82,7 @@ class News:
     ended: bool
 
 
-def news_of(past: Past, after: int, objects: ObjectStore, now: datetime) -> News:
+def news_of(past: Past, after: int, objects: ObjectLinks, now: datetime) -> News:
     """The versions past `after` whose task does not look like that of the version before."""
     before, entries = None, []
     for row in past.rows:

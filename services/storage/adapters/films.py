@@ -18,6 +18,7 @@ from services.storage.adapters.decoding import (
     frames,
     opened,
 )
+from services.storage.adapters.endings import mp4_ends_where_it_says
 from services.storage.adapters.media import (
     THUMBNAIL_SIDE_PX,
     MediaFacts,
@@ -123,7 +124,7 @@ def examine(path: Path, poster: Path, wanted: Wanted, score: Score | None = None
             else:
                 shown.see(frame)
         middle = shown.middle_frame()
-        if not ends_where_it_says(path):
+        if not mp4_ends_where_it_says(path):
             raise ValueError("a box is cut short")
     if wanted.kind == "avatar" and heard.is_silent:
         raise MediaRefused("silent", "Nobody is heard speaking.")
@@ -155,23 +156,6 @@ def check_size(width: int, height: int, wanted: Wanted) -> None:
     asked = wanted.width, wanted.height
     if None not in asked and (width, height) != asked:
         raise MediaRefused("wrong_size", f"This film is {width}x{height}, not as was asked for.")
-
-
-def ends_where_it_says(path: Path) -> bool:
-    """Whether the boxes of an MP4 fill the file exactly (ISO 14496-12, 4.2)."""
-    size = path.stat().st_size
-    at = 0
-    with path.open("rb") as file:
-        while at < size:
-            file.seek(at)
-            head = file.read(16)
-            length = int.from_bytes(head[:4])
-            if length == 0:  # to the end of the file
-                return True
-            at += int.from_bytes(head[8:]) if length == 1 else length
-            if length < 8 and length != 1:  # noqa: PLR2004 - the length and the name
-                return False
-    return at == size
 
 
 def write_poster(frame: VideoFrame, target: Path) -> str:

@@ -22,12 +22,13 @@ from services.storage.adapters.decoding import (
     check_not_too_long,
     opened,
 )
+from services.storage.adapters.endings import mp4_ends_where_it_says, webm_ends_where_it_says
+from services.storage.adapters.film_headers import check_mp4, check_webm
 from services.storage.adapters.films import (
     SCORED_EVERY_S,
     SCORED_FRAMES_MAX,
     Worst,
     check_size,
-    ends_where_it_says,
     write_poster,
 )
 from services.storage.adapters.media import (
@@ -40,6 +41,8 @@ from services.storage.adapters.media import (
 from services.storage.adapters.scoring import Score
 
 FORMATS: Final = {"video/mp4": "mp4", "video/webm": "webm"}
+ENDINGS: Final = {"video/mp4": mp4_ends_where_it_says, "video/webm": webm_ends_where_it_says}
+CHECKS: Final = {"video/mp4": check_mp4, "video/webm": check_webm}
 FILMS: Final = {
     "video/mp4": ("h264", "hevc", "av1", "vp9", "mpeg4"),
     "video/webm": ("vp8", "vp9", "av1"),
@@ -80,8 +83,9 @@ def take_in(path: Path, poster: Path, mime_type: str, score: Score | None) -> Me
         if not (0 < width <= SIDE_PX_MAX and 0 < height <= SIDE_PX_MAX):
             raise ValueError("no film has this size")
         _check_said_length(container)
-        if mime_type == "video/mp4" and not ends_where_it_says(path):
-            raise ValueError("a box is cut short, or something follows the last one")
+        if not ENDINGS[mime_type](path):
+            raise ValueError("it is cut short, or something follows it")
+        CHECKS[mime_type](path)
         walked = _walk(container, film)
         seconds = float((walked.end - walked.first) * _unit(film))
         check_not_too_long(seconds, UPLOAD_SECONDS_MAX)

@@ -164,8 +164,8 @@ class OutputWorker:
             # A slow claimant must not write over the object of one that has committed its hash.
             if not await self._due.renew(fetch, self._store.clock.now()):
                 raise Overtaken
-            await self._objects.put_file(key, output.path, facts.mime_type)
-            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE)
+            await self._objects.put_file(key, output.path, facts.mime_type, give=True)
+            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE, give=True)
         return StoredFile(
             key=key,
             mime_type=facts.mime_type,
