@@ -112,8 +112,9 @@ def create_service(
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
         prepare=(objects.check, *((expiring.void_leases,) if platform.sole_owner else ())),
         workers=(
-            *(worker.run, unwanted.run, idempotency.run, expiring.run),
+            worker.run,
             *_leaving(store, objects, deleting, intake),
+            *(unwanted.run, idempotency.run, expiring.run),
             _recurring(settings, store, objects, deleting).run,
         ),
         resources=(outbound, studio, objects),
