@@ -1,5 +1,6 @@
 """What becomes of an erased user's uploads, and the proof that nothing at all is left."""
 
+import itertools
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -192,3 +193,31 @@ async def test_deleting_one_file_leaves_no_object_of_it(upkeep: Upkeep) -> None:
         await upkeep.storage.objects.stat(thumbnail_key(output, 0))
     assert upkeep.storage.there() == set()
     assert await upkeep.findings() == []
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+@pytest.mark.parametrize("died_at", range(1, 9))
+async def test_an_erasure_whose_process_dies_at_any_deletion_is_gone_on_with(
+    upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch, died_at: int
+) -> None:
+    user = upkeep.storage.user_id
+    await upkeep.files.upload(user)
+    await upkeep.files.output(user)
+    await upkeep.files.begin(user)
+    await upkeep.storage.put_link(expires_in=60)
+    delete, left = LocalObjectStore.delete, itertools.count(1)
+
+    async def dying(objects: LocalObjectStore, key: str) -> None:
+        if next(left) == died_at:
+            raise Killed
+        await delete(objects, key)
+
+    await upkeep.hear_of_erasure(user)
+    monkeypatch.setattr(LocalObjectStore, "delete", dying)
+    with pytest.raises(Killed):
+        await upkeep.attend()
+    await upkeep.go_on(timedelta(minutes=25))
+    await assert_nothing_is_left(upkeep)

@@ -1,5 +1,6 @@
 """What was begun and left ends by itself: its room is given back, and what lies there goes."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -129,4 +130,14 @@ async def test_any_number_of_them_ends(upkeep: Upkeep, storage: Storage) -> None
         await upkeep.files.begin(storage.user_id, QUOTA // 20)
     upkeep.clock.turn(LEASE + timedelta(seconds=1))
     await upkeep.attend()
+    assert await storage.is_as_if_nothing_was()
+
+
+async def test_two_processes_end_each_upload_once(upkeep: Upkeep, storage: Storage) -> None:
+    for _ in range(20):
+        await upkeep.files.begin(storage.user_id, QUOTA // 20)
+    upkeep.clock.turn(LEASE + timedelta(seconds=1))
+    while sum(await asyncio.gather(*(upkeep.expiring.end_expired() for _ in range(4)))):
+        pass
+    assert len(await reasons(upkeep)) == 20
     assert await storage.is_as_if_nothing_was()

@@ -18,7 +18,7 @@ from kernel.errors import Error
 from kernel.sql import DATABASE_AWAY, Database
 
 LEASE: Final = timedelta(hours=1)
-LOOK_EVERY_S: Final = 30.0
+LOOK_EVERY_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
