@@ -19,10 +19,10 @@ from services.storage.domain import output_key, thumbnail_key, upload_key
 from services.storage.inbox import change_plan
 from tests.kernel.test_telemetry_metrics import value
 from tests.storage.keeping import OTHER, PNG
-from tests.storage.test_intake import TEXT
-from tests.storage.upkeep import Upkeep, storage, upkeep
+from tests.storage.upkeep import Upkeep, upkeep
+from tests.storage.uploading import TEXT
 
-__all__ = ["storage", "upkeep"]
+__all__ = ["upkeep"]
 
 TABLES = (
     *("storage.quotas", "storage.plans", "storage.uploads", "storage.unwanted_objects"),

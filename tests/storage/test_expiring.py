@@ -10,10 +10,10 @@ from services.storage.adapters.expiring import CLAIMS_MAX
 from services.storage.adapters.quotas import Room
 from services.storage.adapters.uploads import LEASE, LINK_GRACE
 from services.storage.domain import upload_thumbnail_key
-from tests.storage.test_intake import QUOTA, TEXT, Storage
-from tests.storage.upkeep import Upkeep, storage, upkeep
+from tests.storage.upkeep import Upkeep, upkeep
+from tests.storage.uploading import QUOTA, TEXT, Storage
 
-__all__ = ["storage", "upkeep"]
+__all__ = ["upkeep"]
 
 LINK = timedelta(seconds=600)
 LINK_OVER = LINK + LINK_GRACE + timedelta(seconds=1)

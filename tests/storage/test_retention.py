@@ -10,9 +10,9 @@ from services.storage.adapters.retention import Expiry
 from services.storage.domain import Retention
 from services.storage.settings import read_retention
 from tests.storage.keeping import OTHER, USER
-from tests.storage.upkeep import Upkeep, storage, upkeep
+from tests.storage.upkeep import Upkeep, upkeep
 
-__all__ = ["storage", "upkeep"]
+__all__ = ["upkeep"]
 
 DAY = timedelta(days=1)
 

@@ -22,9 +22,9 @@ from services.storage.adapters.unwanted import Unwanted
 from services.storage.domain import Quotas
 from services.storage.inbox import subscriptions
 from tests.storage.keeping import Kept
-from tests.storage.test_intake import Storage, storage
+from tests.storage.uploading import Storage
 
-__all__ = ["Upkeep", "storage", "upkeep"]
+__all__ = ["Upkeep", "upkeep"]
 
 
 class Upkeep:
