@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from kernel.clock import SystemClock
+from kernel.errors import Error
 from kernel.event_store import EventStore
 from kernel.http import Idempotency, create_app
 from kernel.http.dead_letters import dead_letter_routes
@@ -169,6 +170,8 @@ async def sweep(database: Database, *, delete: bool) -> tuple[int, str]:
         return await swept(orphans, say, objects.delete if delete else None)
     except asyncpg.UndefinedTableError as error:  # never started on this database, or dropped
         return 1, f"sweep: can't be read: {error}; `python -m services migrate` first"
+    except Error as error:  # the object store is away
+        return 1, f"sweep: not finished: {error}"
     finally:
         await objects.aclose()
 
