@@ -1,6 +1,7 @@
 """Whoever leaves, dies or fails in the middle of an upload leaves nothing that nobody names."""
 
 import asyncio
+import hashlib
 import runpy
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -115,6 +116,30 @@ async def test_who_was_overtaken_keeps_nothing(storage: Storage, clock: FakeCloc
     assert (early.status_code, early.json()["error"]) == (409, "confirm_in_progress")
     assert (await storage.confirm(link["key"])).json()["error"] == "upload_ended"
     assert await storage.is_as_if_nothing_was()
+
+
+async def test_a_repeat_waits_while_nobody_knows_what_becomes_of_the_first(
+    storage: Storage, clock: FakeClock
+) -> None:
+    intake, _ = intake_of(storage)
+    link = await storage.put_link()
+    upload_id = link["key"].removeprefix("uploads/").removesuffix(".txt")
+    async with storage.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO storage.idempotency"
+            " (principal, route, key, body_sha256, resource, created_at)"
+            " VALUES ($1, 'POST /api/v2/storage/upload', 'once', $2, $3, $4)",
+            *(str(storage.user_id), hashlib.sha256(TEXT).digest(), upload_id, clock.now()),
+        )
+    clock.turn(timedelta(minutes=30))
+
+    waiting = await storage.upload(key="once")
+    (left,) = await intake.open.claim_expired(clock.now(), 10)
+    await intake.end(left, "expired")
+    again = await storage.upload(key="once")
+
+    assert (waiting.status_code, waiting.json()["error"]) == (409, "idempotency_in_progress")
+    assert again.status_code == 201
 
 
 OLD_EVENTS = """
