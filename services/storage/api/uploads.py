@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from kernel.clock import new_id
-from kernel.errors import Error, TooLarge, VendorFailed
+from kernel.errors import Error, Rejected, TooLarge, VendorFailed
 from kernel.http import Attempt, Caller, Identity, Replay, Resumed, idempotency_key
 from kernel.outbound import OutboundFailed
 from kernel.unit import Unit
@@ -126,6 +126,12 @@ async def _earlier(shelf: Shelf, caller: Identity, attempt: Attempt | None) -> J
             return JSONResponse(answer, status, {"Idempotency-Replayed": "true"})
         case Resumed(resource):
             key = await shelf.intake.kept_key(UUID(hex=resource))
+            if key is None:
+                raise Rejected(
+                    "idempotency_in_progress",
+                    "The first request with this key still runs.",
+                    retry_after_s=5,
+                )
             if key:
                 return await _answered(shelf, caller, key, attempt)
             await shelf.idempotency.forget(attempt)
