@@ -24,6 +24,7 @@ from kernel.sql import Database
 from services.storage.adapters import measuring, retention
 from services.storage.adapters import sweeping as sweeping_round
 from services.storage.adapters.accepting import Accepting
+from services.storage.adapters.certificates import Credentials, credentials_by
 from services.storage.adapters.coming import Coming
 from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.due_list import REMOVALS
@@ -32,6 +33,7 @@ from services.storage.adapters.erasures import ERASURES, Erasures
 from services.storage.adapters.expiring import Expiring
 from services.storage.adapters.fetching import OutputFetcher
 from services.storage.adapters.intake import Intake
+from services.storage.adapters.labelling import Labeller
 from services.storage.adapters.measuring import Measuring
 from services.storage.adapters.media import Bands
 from services.storage.adapters.orphans import Orphans
@@ -41,8 +43,9 @@ from services.storage.adapters.rounds import Round, Rounds
 from services.storage.adapters.sandbox import Studio
 from services.storage.adapters.sweeping import Sweeping, swept
 from services.storage.adapters.unwanted import Unwanted
+from services.storage.adapters.verifying import Verifier
 from services.storage.adapters.worker import OutputWorker
-from services.storage.api import MEDIA, Media, Shelf, file_routes, media_routes
+from services.storage.api import MEDIA, Media, Shelf, file_routes, media_routes, verify_routes
 from services.storage.domain import MEASUREMENT, OUTPUT, UPLOAD
 from services.storage.inbox import subscriptions
 from services.storage.outbox import announce
@@ -76,7 +79,10 @@ def create_service(
     objects = object_store(settings, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     studio = Studio(_bands(settings))
-    outputs = OutputFetcher(outbound, objects, studio)
+    credentials = _credentials(settings, platform)
+    watermark_secrets = _secrets(platform, "watermark")
+    labeller = Labeller(studio, credentials.signer, watermark_secrets[0])
+    outputs = OutputFetcher(outbound, objects, studio, labeller if settings.provenance else None)
     worker = OutputWorker(store, objects, outputs, sole_owner=platform.sole_owner)
     unwanted = Unwanted(database, objects, platform.clock)
     accepting = Accepting(studio, objects.incoming)
@@ -100,12 +106,18 @@ def create_service(
         clock=platform.clock,
     )
     media = Media(database, objects, platform.links, intake.open, coming, platform.clock)
+    verifier = Verifier(database, studio, credentials.trusted, watermark_secrets)
     inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
         app=create_app(
             "storage",
-            [file_routes(shelf), media_routes(media), dead_letter_routes(inbox)],
+            [
+                file_routes(shelf),
+                verify_routes(verifier, objects.incoming, settings.verify_bytes_max),
+                media_routes(media),
+                dead_letter_routes(inbox),
+            ],
             internal_tokens=platform.internal_tokens,
             ready=database.answers,
             files_put_under=MEDIA,
@@ -188,3 +200,20 @@ def _bands(settings: StorageSettings) -> Bands | None:
     if not settings.nsfw_check:
         return None
     return Bands(settings.nsfw_review_from, settings.nsfw_block_from)
+
+
+def _credentials(settings: StorageSettings, platform: Platform) -> Credentials:
+    secret, *former = _secrets(platform, "provenance")
+    return credentials_by(
+        secret,
+        former,
+        settings.c2pa_certificate_file,
+        settings.c2pa_private_key_file,
+        platform.clock.now(),
+    )
+
+
+def _secrets(platform: Platform, purpose: str) -> Sequence[bytes]:
+    """The present one first."""
+    encryption = platform.encryption
+    return (encryption.derived_secret(purpose), *encryption.former_secrets(purpose))

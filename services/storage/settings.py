@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -15,6 +16,8 @@ from services.storage.domain import ANY_PLAN, Quotas, Retention
 BYTES_MAX: Final = 10**18
 UPLOAD_BYTES_MAX: Final = 5 * 10**9
 """The largest object that S3 takes by one PUT is 5 GiB."""
+VERIFY_BYTES_MAX: Final = 64 << 20
+"""The gateway lets no larger body through."""
 _SIZE: Final = re.compile(r"(?P<amount>[0-9]{1,18})(?P<unit>|B|kB|MB|GB|TB)", re.ASCII)
 _DAYS: Final = re.compile(r"(?P<days>[1-9][0-9]{0,4})d", re.ASCII)
 _PLAN: Final = re.compile(r"[a-z0-9_-]{1,50}|\*", re.ASCII)
@@ -89,6 +92,16 @@ class StorageSettings(Settings):
     nsfw_check: bool = Field(default=True, validation_alias="SMARTSPEC_NSFW_CHECK")
     nsfw_review_from: float = Field(0.2, ge=0, le=1, validation_alias="SMARTSPEC_NSFW_REVIEW_FROM")
     nsfw_block_from: float = Field(0.8, ge=0, le=1, validation_alias="SMARTSPEC_NSFW_BLOCK_FROM")
+
+    provenance: bool = Field(default=True, validation_alias="SMARTSPEC_PROVENANCE")
+    """Outputs say that they were generated: by a watermark, XMP and a signature (C2PA)."""
+    c2pa_certificate_file: Path | None = Field(None, validation_alias="C2PA_CERTIFICATE_FILE")
+    """PEM, the leaf first, then its issuers; without it a root of the master key's signs."""
+    c2pa_private_key_file: Path | None = Field(None, validation_alias="C2PA_PRIVATE_KEY_FILE")
+    verify_bytes_max: int = Field(
+        VERIFY_BYTES_MAX, ge=1, le=VERIFY_BYTES_MAX, validation_alias="SMARTSPEC_VERIFY_BYTES_MAX"
+    )
+    """Of a file that anybody may have verified."""
 
     @model_validator(mode="after")
     def _check_bands(self) -> Self:
