@@ -25,6 +25,7 @@ from services.storage.adapters import measuring, retention
 from services.storage.adapters import sweeping as sweeping_round
 from services.storage.adapters.accepting import Accepting
 from services.storage.adapters.certificates import Credentials, credentials_by
+from services.storage.adapters.coming import Coming
 from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.due_list import REMOVALS
 from services.storage.adapters.erasing import Erasing
@@ -89,11 +90,13 @@ def create_service(
     deleting = Deleting(store, unwanted)
     expiring = Expiring(database, intake, platform.clock)
     idempotency = Idempotency(database, SCHEMA, platform.clock, sole_owner=platform.sole_owner)
+    coming = Coming()
     shelf = Shelf(
         database=database,
         objects=objects,
         outbound=outbound,
         accepting=accepting,
+        coming=coming,
         intake=intake,
         deleting=deleting,
         idempotency=idempotency,
@@ -102,7 +105,7 @@ def create_service(
         units_per_gb_month=to_units(settings.credits_per_gb_month),
         clock=platform.clock,
     )
-    media = Media(database, objects, platform.links, intake.open, platform.clock)
+    media = Media(database, objects, platform.links, intake.open, coming, platform.clock)
     verifier = Verifier(database, studio, credentials.trusted, watermark_secrets)
     inbox = Inbox("storage", store, subscriptions())
     return Service(
