@@ -42,12 +42,15 @@ def made(
     with_root: bool = True,
     is_authority: bool = False,
     names_issuer: bool = True,
+    intermediate: bool = False,
 ) -> tuple[Path, Path]:
     """A chain and a key as their owner's authority would give them."""
     root_key = ec.generate_private_key(ec.SECP256R1())
     key = key or ec.generate_private_key(ec.SECP256R1())
     root_name, name = named("Root"), named("Signer")
-    root = begun(root_name, root_name, root_key.public_key(), NOW + 10 * DAY, is_authority=True)
+    above = named("Its root, which is not told") if intermediate else root_name
+    above_key = ec.generate_private_key(ec.SECP256R1()) if intermediate else root_key
+    root = begun(root_name, above, root_key.public_key(), NOW + 10 * DAY, is_authority=True)
     leaf = begun(name, root_name, key.public_key(), until, is_authority=is_authority)
     leaf = leaf.add_extension(x509.KeyUsage(**{use: use in uses for use in USES}), critical=True)
     if purpose is not None:
@@ -55,10 +58,10 @@ def made(
     if names_issuer:
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
         leaf = leaf.add_extension(issuer, critical=False)
-    chain = [leaf, root] if with_root else [leaf]
+    chain = [(leaf, root_key), (root, above_key)] if with_root else [(leaf, root_key)]
     certificate_file, key_file = folder / "chain.pem", folder / "key.pem"
     certificate_file.write_bytes(
-        b"".join(each.sign(root_key, hashes.SHA256()).public_bytes(Encoding.PEM) for each in chain)
+        b"".join(each.sign(by, hashes.SHA256()).public_bytes(Encoding.PEM) for each, by in chain)
     )
     key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return certificate_file, key_file

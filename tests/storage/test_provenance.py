@@ -170,12 +170,17 @@ def test_another_name_under_a_trusted_root_is_trusted_and_not_ours(
     assert (claimed.state, claimed.ours) == ("trusted", False)
 
 
-def test_a_certificate_of_the_owners_signs(tmp_path: Path, file: File) -> None:
-    given = credentials_by(b"s" * 32, (), *files_made(tmp_path), NOW)
+@pytest.mark.parametrize("intermediate", [False, True])
+def test_a_certificate_of_the_owners_signs_with_its_root_or_without(
+    tmp_path: Path, file: File, *, intermediate: bool
+) -> None:
+    files = files_made(tmp_path, intermediate=intermediate)
+    given = credentials_by(b"s" * 32, (), *files, NOW)
 
     sign(file("image/png"), tmp_path / "signed", "image/png", MADE, given.signer)
 
-    assert read(tmp_path / "signed", "image/png", given.trusted).signer == "Example"
+    claimed = read(tmp_path / "signed", "image/png", given.trusted)
+    assert (claimed.signer, claimed.ours) == ("Example", True)
 
 
 @pytest.mark.parametrize("mime_type", TYPES)

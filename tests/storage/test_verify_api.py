@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +21,7 @@ from kernel.outbound import Outbound
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import WrongSettings, read_settings
+from kernel.unit import Recorded
 from services.storage.adapters.certificates import derived
 from services.storage.adapters.due_list import EndedFetch
 from services.storage.adapters.erasing import erase_output
@@ -30,6 +31,7 @@ from services.storage.adapters.sandbox import CheckFailed, Studio
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import verify as verify_api
 from services.storage.app import create_service
+from services.storage.domain import OutputStored
 from services.storage.inbox import expect_output
 from services.storage.read_model import READ_MODEL
 from services.storage.settings import StorageSettings
@@ -89,6 +91,18 @@ class World:
 
     async def kept(self, content: bytes) -> tuple[UUID, bytes]:
         """An output that came with these bytes, as it is kept: its task, its bytes."""
+        task_id = await self.expect(content)
+        worker = self.worker()
+        for fetch in await worker.claim():
+            await worker.work(fetch)
+        return task_id, await self.content(task_id)
+
+    async def content(self, task_id: UUID) -> bytes:
+        path = await self.objects.path_of(f"images/generated/{USER.hex}/{task_id.hex}.png")
+        return path.read_bytes()
+
+    async def expect(self, content: bytes) -> UUID:
+        """An output waits that came with these bytes."""
         task_id = new_id()
         await self.objects.put_bytes(f"claims/{task_id.hex}", content)
         event = OutputProduced(
@@ -105,11 +119,7 @@ class World:
         )
         with caused_by(Origin("req_0123456789"), "storage"):
             await self.store.transact(lambda unit: expect_output(event, unit))
-        worker = self.worker()
-        for fetch in await worker.claim():
-            await worker.work(fetch)
-        path = await self.objects.path_of(f"images/generated/{USER.hex}/{task_id.hex}.png")
-        return task_id, path.read_bytes()
+        return task_id
 
     def worker(self) -> OutputWorker:
         encryption = self._platform.encryption
@@ -290,6 +300,36 @@ async def test_a_service_that_is_asked_past_the_gateway_answers_nobody(world: Wo
     answer = await world.client.post(PATH, files={"file": b"x"}, headers={HEADER: "e30.e30.e30"})
 
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_a_deployment_may_leave_its_outputs_as_they_came(
+    world: World, platform: Platform, *, is_on: bool
+) -> None:
+    settings = read_settings(
+        StorageSettings,
+        SMARTSPEC_HOME=world.home,
+        SMARTSPEC_NSFW_CHECK=False,
+        SMARTSPEC_PROVENANCE=is_on,
+    )
+    service, stored = create_service(settings, platform), asyncio.Event()
+    assert service.store is not None
+    service.store.on_commit(lambda recorded, _: stored.set() if is_kept(recorded) else None)
+    working = asyncio.ensure_future(service.workers[0]())
+    task_id = await world.expect(encoded(picture()))
+
+    async with asyncio.timeout(30):
+        await stored.wait()
+
+    working.cancel()
+    for resource in service.resources:
+        await resource.aclose()
+    assert (await world.content(task_id) == encoded(picture())) is not is_on
+    assert (await world.verify(await world.content(task_id)))["exact_match"]
+
+
+def is_kept(recorded: Sequence[Recorded[Any]]) -> bool:
+    return any(isinstance(item.event, OutputStored) for item in recorded)
 
 
 def test_a_certificate_that_is_not_there_refuses_to_start(
