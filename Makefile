@@ -24,7 +24,7 @@ check: $(VENV)/installed ## Lint, types, import rules, generated files
 	$(BIN)/python -m contracts.generate --check
 
 test: $(VENV)/installed ## All suites; real servers that are found are tested as well
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 campaign: $(VENV)/installed ## Break everything for ten minutes, then prove that nothing was lost
 	$(BIN)/python -m tests.campaign

@@ -95,7 +95,7 @@ class PlanChanged(PublicEvent):
     """The account has another plan from now on; `plan_before` is empty where it had none."""
 
     owner: ClassVar[str] = "credits"
-    consumers: ClassVar[tuple[str, ...]] = ("keys",)
+    consumers: ClassVar[tuple[str, ...]] = ("keys", "storage")
 
     account_id: UUID
     user_id: UUID

@@ -67,7 +67,7 @@ class OutputProduced(PublicEvent):
     The rest is what was asked for, and None where nothing was: `width` and `height` in pixels of a
     picture or film; `duration_seconds`, the exact length of a film or sound, None where the vendor
     decides, as with speech; `mime_type` of a film or sound, as "audio/wav", None for any of its
-    kind (a picture may always be of any).
+    kind (a picture may always be of any). `model_id` is the model's own name, never an alias.
     """
 
     owner: ClassVar[str] = "generation"
@@ -84,6 +84,7 @@ class OutputProduced(PublicEvent):
     object_key: str | None = None
     duration_seconds: float | None = None
     mime_type: str | None = None
+    model_id: str | None = None
 
 
 class TaskCompleted(PublicEvent):

@@ -6,6 +6,7 @@ Error                         what a client may be told: code, message, details
 ├── PaymentRequired      402  the balance does not cover it
 ├── Forbidden            403  known, but not allowed
 ├── NotFound             404  none, or another user's
+├── TooSlow              408  the client sends too little for too long
 ├── Rejected             409  contradicts the state of what it is about
 ├── TooLarge             413
 ├── UnsupportedMedia     415
@@ -58,6 +59,10 @@ class Forbidden(Error):
 
 class NotFound(Error):
     status = 404
+
+
+class TooSlow(Error):
+    status = 408
 
 
 class Rejected(Error):

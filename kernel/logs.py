@@ -153,7 +153,15 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn.access", "alembic"):
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "asyncio",
+        "uvicorn.access",
+        "alembic",
+        "botocore",
+        "aiobotocore",
+    ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for anxious in ("aio_pika", "aiormq"):  # the bus says what it lost, without their traces
         logging.getLogger(anxious).setLevel(logging.CRITICAL)

@@ -5,7 +5,7 @@ A malformed value, or an unknown `SMARTSPEC_*` name, refuses to start and names 
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -15,12 +15,15 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SMARTSPEC_"
 ENV_FILE = ".env"
 SECRET_BYTES_MIN = 32
+BUCKET_PATTERN = r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$"
+GOOGLE_ENDPOINT = "https://storage.googleapis.com"
 
 
 class WrongSettings(SystemExit):
@@ -54,6 +57,36 @@ class Settings(BaseSettings):
     )
     """Before every name on the broker and in Redis, so that several systems can share them."""
     home: Path = Field(Path(".smartspec"), validation_alias="SMARTSPEC_HOME")
+    r2_access_key_id: str | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "CLOUDFLARE_R2_ACCESS_KEY_ID", "R2_ACCESS_KEY_ID", "R2_ACCESS_KEY"
+        ),
+    )
+    r2_secret_access_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "CLOUDFLARE_R2_SECRET_ACCESS_KEY", "R2_SECRET_ACCESS_KEY", "R2_SECRET_KEY"
+        ),
+    )
+    r2_bucket_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("CLOUDFLARE_R2_BUCKET_NAME", "R2_BUCKET_NAME", "R2_BUCKET"),
+        pattern=BUCKET_PATTERN,
+    )
+    r2_endpoint: str | None = Field(
+        None, validation_alias="CLOUDFLARE_R2_ENDPOINT", pattern=r"^https?://[^/\s@?#]+/?$"
+    )
+    r2_account_id: str | None = Field(
+        None, validation_alias="R2_ACCOUNT_ID", pattern=r"^[A-Za-z0-9]{1,64}$"
+    )
+    gcs_bucket_name: str | None = Field(
+        None, validation_alias="GCS_BUCKET_NAME", pattern=BUCKET_PATTERN
+    )
+    """By Google's interoperability keys, given as the access key and its secret."""
+    s3_region: str = Field(
+        "auto", validation_alias="SMARTSPEC_S3_REGION", pattern=r"^[a-z0-9-]{1,64}$"
+    )
     simulator_url: str | None = Field(
         None, validation_alias="SIMULATOR_URL", pattern=r"^https?://[^/\s]+$"
     )
@@ -93,13 +126,43 @@ class Settings(BaseSettings):
             raise ValueError(f"needs at least {SECRET_BYTES_MIN} bytes")
         return value
 
+    @model_validator(mode="after")
+    def _object_store_whole(self) -> Self:
+        """Of a bucket everything is given, or nothing."""
+        if self.r2_bucket_name is not None and self.gcs_bucket_name is not None:
+            raise ValueError("set CLOUDFLARE_R2_BUCKET_NAME or GCS_BUCKET_NAME, not both")
+        parts = {
+            "CLOUDFLARE_R2_ACCESS_KEY_ID": self.r2_access_key_id,
+            "CLOUDFLARE_R2_SECRET_ACCESS_KEY": self.r2_secret_access_key,
+            "CLOUDFLARE_R2_BUCKET_NAME": self.objects_bucket,
+            "CLOUDFLARE_R2_ENDPOINT": self.objects_endpoint,
+        }
+        missing = [name for name, value in parts.items() if value is None]
+        if missing and len(missing) < len(parts):
+            raise ValueError(f"for objects in a bucket, set {', '.join(missing)} too")
+        return self
+
+    @property
+    def objects_bucket(self) -> str | None:
+        return self.r2_bucket_name or self.gcs_bucket_name
+
+    @property
+    def objects_endpoint(self) -> str | None:
+        """`scheme://host[:port]` of the bucket's server; None: objects are files."""
+        if self.r2_endpoint is not None:
+            return self.r2_endpoint.rstrip("/")
+        if self.r2_account_id is not None:
+            return f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
+        return None if self.gcs_bucket_name is None else GOOGLE_ENDPOINT
+
     @property
     def in_production(self) -> bool:
         return self.mode == "production"
 
     @property
     def objects_root(self) -> Path:
-        """The one object store of all services; each has folders of its own in it."""
+        """The one object store of all services, where objects are files; each has folders of its
+        own in it."""
         return self.home / "objects"
 
     @field_validator("public_base_url")
@@ -117,7 +180,7 @@ def read_settings(kind: type[S], **given: Any) -> S:
         return kind(**given)
     except ValidationError as error:
         faults = [
-            f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            f"  {': '.join(filter(None, ('.'.join(map(str, item['loc'])), item['msg'])))}"
             for item in error.errors(include_input=False)
         ]
         raise WrongSettings("SmartSpec can't start:\n" + "\n".join(faults)) from None

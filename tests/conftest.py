@@ -24,11 +24,19 @@ from kernel.migrations import migrate
 from kernel.service import Platform
 from kernel.sql import Database
 from kernel.testing import FakeClock
-from tests import rabbitmq, redis_server
+from tests import rabbitmq, redis_server, s3_server
+from tests.ordering import pytest_collection_modifyitems
 from tests.rabbitmq import queue_prefix, rabbitmq_url
 from tests.redis_server import own_redis, redis_prefix, redis_url
 
-__all__ = ["own_redis", "queue_prefix", "rabbitmq_url", "redis_prefix", "redis_url"]
+__all__ = [
+    "own_redis",
+    "pytest_collection_modifyitems",
+    "queue_prefix",
+    "rabbitmq_url",
+    "redis_prefix",
+    "redis_url",
+]
 
 ROOT = Path(__file__).parents[1]
 SERVERS = ("embedded", "local")
@@ -98,6 +106,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"RabbitMQ: {found}")
     found = "tested" if os.environ.get(redis_server.VARIABLE) else "not found"
     terminalreporter.write_line(f"Redis: {found}")
+    found = "tested" if s3_server.real_bucket() else "not found, ministack tested"
+    terminalreporter.write_line(f"S3: {found}")
 
 
 async def _reachable(dsn: str) -> bool:

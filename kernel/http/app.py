@@ -40,9 +40,10 @@ def create_app(
     *,
     internal_tokens: InternalTokens,
     ready: Callable[[], Awaitable[bool]],
+    files_put_under: str | None = None,
 ) -> FastAPI:
     """A service's HTTP side: its routers, `/livez`, `/readyz`, `/metrics` and the kernel's error
-    rendering."""
+    rendering. A PUT below `files_put_under` (`/media/`) may have a body of any type."""
     app = FastAPI(
         title=title,
         docs_url=None,
@@ -58,7 +59,7 @@ def create_app(
     app.add_exception_handler(Error, _render_error)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
-    app.add_middleware(OriginMiddleware, service=title)
+    app.add_middleware(OriginMiddleware, service=title, files_put_under=files_put_under)
     return app
 
 
@@ -77,9 +78,10 @@ class OriginMiddleware:
     """Gives each request its origin and span, answers with its id, and turns a fault into a plain
     500."""
 
-    def __init__(self, app: ASGIApp, service: str) -> None:
+    def __init__(self, app: ASGIApp, service: str, files_put_under: str | None = None) -> None:
         self._app = app
         self._service = service
+        self._files_put_under = files_put_under
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,7 +113,8 @@ class OriginMiddleware:
 
         with request:
             try:
-                _refuse_other_media(scope["method"], headers)
+                if not self._is_file_put(scope):
+                    _refuse_other_media(scope["method"], headers)
                 await self._app(scope, receive, send_with_id)
             except Error as error:
                 await _render(error)(scope, receive, send_with_id)
@@ -120,6 +123,13 @@ class OriginMiddleware:
                 if request.status is not None:
                     raise
                 await _fault(error)(scope, receive, send_with_id)
+
+    def _is_file_put(self, scope: Scope) -> bool:
+        return (
+            self._files_put_under is not None
+            and scope["method"] == "PUT"
+            and scope["path"].startswith(self._files_put_under)
+        )
 
 
 def _template(scope: Scope) -> str | None:

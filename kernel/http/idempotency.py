@@ -54,8 +54,13 @@ class Resumed:
     resource: str
 
 
-async def idempotency_key(request: Request, principal: str) -> Attempt | None:
-    """The request's attempt, or None without the header. Raises `Invalid`."""
+async def idempotency_key(
+    request: Request, principal: str, body_sha256: bytes | None = None
+) -> Attempt | None:
+    """The request's attempt, or None without the header. Raises `Invalid`.
+
+    A body that was received already, as it streamed, is known by its hash.
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -66,7 +71,9 @@ async def idempotency_key(request: Request, principal: str) -> Attempt | None:
             {"field": "Idempotency-Key"},
         )
     route = f"{request.method} {request.scope['route'].path}"
-    return Attempt(principal, route, key, hashlib.sha256(await request.body()).digest())
+    if body_sha256 is None:
+        body_sha256 = hashlib.sha256(await request.body()).digest()
+    return Attempt(principal, route, key, body_sha256)
 
 
 class Idempotency:

@@ -1,5 +1,6 @@
-"""The object store: a port, and files under one folder behind it."""
+"""The object store: a port, and behind it files under one folder, or a bucket of an S3 server."""
 
+from kernel.objects.choice import object_store
 from kernel.objects.keys import (
     CONTENT_TYPES,
     MAX_KEY_CHARS,
@@ -8,7 +9,14 @@ from kernel.objects.keys import (
     ObjectKey,
 )
 from kernel.objects.local import LocalObjectStore
-from kernel.objects.port import CHUNK_BYTES, ObjectChunks, ObjectStore, StoredObject
+from kernel.objects.port import (
+    CHUNK_BYTES,
+    ObjectChunks,
+    ObjectLinks,
+    ObjectStore,
+    ObjectStoreAway,
+    StoredObject,
+)
 
 __all__ = [
     "CHUNK_BYTES",
@@ -19,6 +27,9 @@ __all__ = [
     "LocalObjectStore",
     "ObjectChunks",
     "ObjectKey",
+    "ObjectLinks",
     "ObjectStore",
+    "ObjectStoreAway",
     "StoredObject",
+    "object_store",
 ]

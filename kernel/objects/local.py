@@ -10,23 +10,30 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, ParamSpec, Self, TypeVar
+
+import structlog
 
 from kernel.clock import new_id
 from kernel.errors import Invalid, NotFound, Rejected
 from kernel.links import MediaLinks
 from kernel.objects.incoming import FOLDER, Incoming
 from kernel.objects.keys import ObjectKey
-from kernel.objects.port import CHUNK_BYTES, StoredObject
+from kernel.objects.port import CHUNK_BYTES, ObjectStoreAway, StoredObject
 
 _INCOMING: Final = ".incoming"
 _LISTED_AT_ONCE: Final = 500
+_log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -42,7 +49,7 @@ class LocalChunks:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await asyncio.to_thread(self._file.read, min(CHUNK_BYTES, self._left))
+        chunk = await _in_thread(self._file.read, min(CHUNK_BYTES, self._left))
         if not chunk:
             raise StopAsyncIteration
         self._left -= len(chunk)
@@ -50,7 +57,8 @@ class LocalChunks:
 
     def copy_to(self, target: Path) -> None:
         """What is left of it into `target`, made anew; blocks."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        target.unlink(missing_ok=True)
         try:
             with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
                 shutil.copyfileobj(self._file, file, CHUNK_BYTES)
@@ -96,6 +104,9 @@ class LocalObjectStore:
     async def aclose(self) -> None:
         self.close()
 
+    async def check(self) -> None:
+        """Making the store has shown it."""
+
     async def put_file(
         self,
         key: str,
@@ -107,25 +118,25 @@ class LocalObjectStore:
     ) -> StoredObject:
         checked = ObjectKey(key)
         checked.check_type(content_type)
-        return await asyncio.to_thread(self._put, checked, source, replace=replace, give=give)
+        return await _in_thread(self._put, checked, source, replace=replace, give=give)
 
     async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
-        return await asyncio.to_thread(self._put_bytes, ObjectKey(key), content, replace=replace)
+        return await _in_thread(self._put_bytes, ObjectKey(key), content, replace=replace)
 
     async def open(self, key: str, first: int = 0, last: int | None = None) -> LocalChunks:
-        return await asyncio.to_thread(self._open, ObjectKey(key), first, last)
+        return await _in_thread(self._open, ObjectKey(key), first, last)
 
     async def fetch(self, key: str, target: Path) -> StoredObject:
         chunks = await self.open(key)
         async with chunks:
-            await asyncio.to_thread(chunks.copy_to, target)
+            await _in_thread(chunks.copy_to, target)
         return chunks.stored
 
     async def stat(self, key: str) -> StoredObject:
-        return await asyncio.to_thread(self._stat, ObjectKey(key))
+        return await _in_thread(self._stat, ObjectKey(key))
 
     async def delete(self, key: str) -> None:
-        await asyncio.to_thread(self._delete, ObjectKey(key))
+        await _in_thread(self._delete, ObjectKey(key))
 
     async def path_of(self, key: str) -> Path:
         """The file of an object that is there, for serving ranges from it; never a link.
@@ -138,7 +149,7 @@ class LocalObjectStore:
 
     async def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         walk = self._walk(prefix)
-        while some := await asyncio.to_thread(lambda: list(islice(walk, _LISTED_AT_ONCE))):
+        while some := await _in_thread(lambda: list(islice(walk, _LISTED_AT_ONCE))):
             for stored in some:
                 yield stored
 
@@ -225,6 +236,17 @@ class LocalObjectStore:
                     yield _described(key, path.lstat())
 
 
+async def _in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Raises ObjectStoreAway for a disk that is full or broken."""
+    try:
+        return await asyncio.to_thread(work, *args, **named)
+    except FileNotFoundError:  # the caller's own file
+        raise
+    except OSError as error:
+        _log.warning("object_store_away", error=type(error).__name__, errno=error.errno)
+        raise ObjectStoreAway from error
+
+
 def _copy_in(key: ObjectKey, source: Path, name: str, incoming: int) -> StoredObject:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     copy = os.open(name, flags, 0o600, dir_fd=incoming)
@@ -289,7 +311,8 @@ def _described(key: ObjectKey, found: os.stat_result) -> StoredObject:
     if not stat.S_ISREG(found.st_mode):
         raise _no_such_object()
     etag = f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
-    return StoredObject(key.text, found.st_size, key.content_type, etag)
+    modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
+    return StoredObject(key.text, found.st_size, key.content_type, etag, modified_at)
 
 
 @contextmanager

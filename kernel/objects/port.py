@@ -1,7 +1,7 @@
 """The object store as services know it: whole objects by key; knows no owners and no quotas.
 
-An object is put whole or not at all, and is durable when the call returns. Every method may raise
-what its store raises when it is away.
+An object is put whole or not at all, and is durable when the call returns. Every method that waits
+may raise `ObjectStoreAway`.
 """
 
 from collections.abc import AsyncIterator
@@ -11,17 +11,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from kernel.errors import Unavailable
+
 CHUNK_BYTES: Final = 256 * 1024
+AGAIN_AFTER_S: Final = 5
+
+
+class ObjectStoreAway(Unavailable):
+    """For now it does not do what it is asked: not reached, overloaded, its disk full, or it takes
+    our credentials no more. Whatever was asked may have been done or not."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "object_store_away", "Files are not to be had for now.", retry_after_s=AGAIN_AFTER_S
+        )
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """`etag` changes whenever the object is put again; it is quoted as HTTP wants it."""
+    """`etag` changes whenever the object's content does; it is quoted as HTTP wants it.
+    `modified_at` (UTC) is when it was put, by its store's clock; where that counts whole seconds, a
+    put's own answer may be one later than what is said afterwards."""
 
     key: str
     size_bytes: int
     content_type: str
     etag: str
+    modified_at: datetime
 
 
 class ObjectChunks(Protocol):
@@ -44,12 +60,27 @@ class ObjectChunks(Protocol):
     ) -> None: ...
 
 
-class ObjectStore(Protocol):
+class ObjectLinks(Protocol):
+    """Made without asking the store, so that lists of them cost nothing."""
+
+    def link(self, key: str, *, expires_at: datetime) -> str:
+        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
+        ...
+
+
+class ObjectStore(ObjectLinks, Protocol):
     """Keys are checked by all methods: `Invalid` (`invalid_object_key`)."""
 
     @property
     def incoming(self) -> Path:
         """A local folder for files on their way here; those of a killed process are swept."""
+        ...
+
+    async def check(self) -> None:
+        """Pass if it can be used as it is set; waits a while for one that is away.
+
+        Raises WrongSettings.
+        """
         ...
 
     async def put_file(
@@ -101,10 +132,6 @@ class ObjectStore(Protocol):
     def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         """Every object whose key begins with the folder `prefix` (`images/`, or `` for all), in no
         promised order. What comes or goes meanwhile may be in it or not."""
-        ...
-
-    def link(self, key: str, *, expires_at: datetime) -> str:
-        """An absolute URL that gives the object to whoever holds it, until then (GET)."""
         ...
 
     def put_link(self, key: str, *, expires_at: datetime, size: int, content_type: str) -> str:

@@ -12,7 +12,7 @@ from kernel.http.dead_letters import dead_letter_routes
 from kernel.http.peer import Peer
 from kernel.inbox import Inbox
 from kernel.money import to_units
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStoreAway, object_store
 from kernel.outbox import Publisher
 from kernel.projections import History
 from kernel.secrets import Secrets
@@ -97,7 +97,7 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
     )
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     codes = Codes(store, idempotency)
-    objects = LocalObjectStore(settings.objects_root)
+    objects = object_store(settings)
     tasks = GenerationTasks(generation)
     inbox = Inbox("credits", store, subscriptions(terms))
     free = PlanTerms("Free", monthly_units=to_units(settings.free_plan_credits))
@@ -130,29 +130,32 @@ def create_service(settings: CreditsSettings, platform: Platform, generation: Pe
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
-        prepare=(define_free_plan,),
+        prepare=(define_free_plan, objects.check),
         workers=(
             DueAccounts(store).run,
             Seals(database, clock, objects).run,
             Reconciler(store, tasks, end_hold).run,
             idempotency.run,
         ),
-        resources=(generation,),
+        resources=(generation, objects),
     )
 
 
 async def ledger_verdict(database: Database, *, tell_all: bool = False) -> tuple[int, str]:
     """Whether the ledger is whole, as an exit status and in words: the first fault, or all."""
-    objects = LocalObjectStore(read_settings(CreditsSettings).objects_root)
+    objects = object_store(read_settings(CreditsSettings))
     try:
+        await objects.check()
         faults, figures = await verified(database, AGGREGATES, objects, SystemClock().now())
     except asyncpg.UndefinedTableError as error:  # never started on this database, or dropped
         return (
             1,
             f"ledger: can't be read: {error}; `python -m services migrate` or `rebuild credits`",
         )
+    except ObjectStoreAway as error:
+        return 1, f"ledger: can't be verified: {error}"
     finally:
-        objects.close()
+        await objects.aclose()
     if not faults:
         return 0, f"ledger: whole: {figures.words()}"
     told = faults if tell_all else faults[:1]

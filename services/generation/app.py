@@ -13,7 +13,7 @@ from kernel.http.dead_letters import dead_letter_routes
 from kernel.http.peer import Peer
 from kernel.inbox import Inbox
 from kernel.leavers import Leavers
-from kernel.objects import LocalObjectStore
+from kernel.objects import object_store
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -146,7 +146,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     catalogue = read_catalogue()
     personal = Personal(SCHEMA, platform.encryption)
     due = DueList(database, timedelta(seconds=settings.unknown_for_s))
-    objects = LocalObjectStore(settings.objects_root)
+    objects = object_store(settings, platform.links)
     outbound = Outbound()
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
@@ -176,7 +176,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         publisher=publisher,
         waiters=waiters,
         turns=Turns(CREATIONS_AT_ONCE_MAX, CREATION_TURN_TIMEOUT_S),
-        links=platform.links,
+        objects=objects,
         catalogue=catalogue,
         screening=Screening(prompt_rules_of(settings)),
         vendors=vendors,
@@ -214,6 +214,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         inbox=inbox,
         publisher=publisher,
         waiters=waiters,
+        prepare=(objects.check,),
         workers=(
             jobs.run,
             TaskChanges(store, platform.bus, waiters).run,
@@ -224,5 +225,5 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
             shut_outs.run,
             erasures.run,
         ),
-        resources=(vendor_lists, vendors, outbound),
+        resources=(vendor_lists, vendors, outbound, objects),
     )

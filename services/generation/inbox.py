@@ -19,6 +19,9 @@ from services.generation.domain.messages import (
 )
 from services.generation.domain.task import SAGA, TASK
 
+UNSAFE = "unsafe_output"
+"""Storage's code for what may not be shown."""
+
 Heard = CreditsReserved | CreditsDeclined | OutputStored | OutputRejected
 
 
@@ -69,7 +72,8 @@ async def keep_output(event: OutputStored, unit: Unit) -> None:
 
 
 async def fail_delivery(event: OutputRejected, unit: Unit) -> None:
-    await _on_task(event, unit, FailTask("delivery_failed", event.code, event.message, unit.now))
+    outcome = "output_moderated" if event.code == UNSAFE else "delivery_failed"
+    await _on_task(event, unit, FailTask(outcome, event.code, event.message, unit.now))
 
 
 async def shut_out(event: UserDisabled, unit: Unit) -> None:

@@ -58,6 +58,7 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 height=event.height,
                 duration_seconds=event.duration_s,
                 mime_type=event.mime_type,
+                model_id=event.model_id,
             )
         case TaskCompleted():
             return public.TaskCompleted(

@@ -19,7 +19,7 @@ from kernel.http.access_tokens import AccessTokens
 from kernel.http.dead_letters import dead_letter_routes
 from kernel.identifiers import shown
 from kernel.inbox import Inbox
-from kernel.objects import LocalObjectStore
+from kernel.objects import ObjectStoreAway, object_store
 from kernel.outbound import Outbound
 from kernel.outbox import Publisher
 from kernel.projections import History
@@ -146,7 +146,7 @@ def create_service(
         resolve_provider_key_routes(provider_keys),
         dead_letter_routes(inbox),
     ]
-    objects = LocalObjectStore(settings.objects_root)
+    objects = object_store(settings)
     seals = AuditSeals(database, SealStore(objects), clock)
     return Service(
         name="keys",
@@ -157,8 +157,9 @@ def create_service(
         read_model=READ_MODEL,
         inbox=inbox,
         publisher=Publisher(store, platform.bus, sole_owner=platform.sole_owner),
+        prepare=(objects.check,),
         workers=(idempotency.run, usage.run, seals.run, *people.workers),
-        resources=people.resources,
+        resources=(*people.resources, objects),
     )
 
 
@@ -286,8 +287,9 @@ def _key_routers(
 
 async def audit_verdict(database: Database) -> tuple[int, str]:
     """Whether all audit logs are whole, as an exit status and in one line."""
-    objects = LocalObjectStore(read_settings(KeysSettings).objects_root)
+    objects = object_store(read_settings(KeysSettings))
     try:
+        await objects.check()
         whole = await AuditCheck(database, SealStore(objects)).run()
     except Faulty as faulty:
         fault = faulty.fault
@@ -299,8 +301,10 @@ async def audit_verdict(database: Database) -> tuple[int, str]:
             1,
             f"audit log: can't be read: {error}; `python -m services migrate` or `rebuild keys`",
         )
+    except ObjectStoreAway as error:
+        return 1, f"audit log: can't be verified: {error}"
     finally:
-        objects.close()
+        await objects.aclose()
     return 0, (
         f"audit log: whole: {whole.entries} entries in {whole.logs} logs, {whole.seals} seals,"
         f" the last {whole.last_seal_sha256}; {whole.unsealed} logs wait for the next"

@@ -7,15 +7,19 @@ from contracts import storage as public
 from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
 from services.storage.domain import (
+    FileDeleted,
+    FileUploaded,
     OutputErased,
-    OutputEvent,
     OutputExpected,
     OutputRejected,
     OutputStored,
+    StorageEvent,
+    UploadBegun,
+    UploadEnded,
 )
 
 
-def announce(recorded: Recorded[OutputEvent]) -> PublicEvent | None:
+def announce(recorded: Recorded[StorageEvent]) -> PublicEvent | None:
     match recorded.event:
         case OutputStored(task_id, user_id, index, file):
             return public.OutputStored(
@@ -28,7 +32,22 @@ def announce(recorded: Recorded[OutputEvent]) -> PublicEvent | None:
             return public.OutputRejected(
                 task_id=task_id, user_id=user_id, index=index, code=code, message=message
             )
-        case OutputExpected() | OutputErased():
+        case OutputErased(_, user_id, _, key, size, account_id, reason):
+            return public.FileDeleted(
+                user_id=user_id, account_id=account_id, key=key, size=size, reason=reason
+            )
+        case FileUploaded(upload_id, user_id, account_id, _, file):
+            return public.FileUploaded(
+                upload_id=upload_id,
+                user_id=user_id,
+                account_id=account_id,
+                file=public.FileFacts(**asdict(file)),
+            )
+        case FileDeleted(_, user_id, account_id, key, size, reason):
+            return public.FileDeleted(
+                user_id=user_id, account_id=account_id, key=key, size=size, reason=reason
+            )
+        case OutputExpected() | UploadBegun() | UploadEnded():
             return None
         case _:
             assert_never(recorded.event)

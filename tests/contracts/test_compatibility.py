@@ -1,7 +1,9 @@
 """What services promised each other once must be readable for ever."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -22,7 +24,14 @@ def test_generated_schemas_are_those_of_the_code() -> None:
 def test_every_frozen_example_still_parses(path: Path) -> None:
     envelope = Envelope.model_validate_json(path.read_text())
     event = EVENTS[envelope.type].model_validate(envelope.data)
-    assert event.model_dump(mode="json").items() >= dict(envelope.data).items()
+    assert says(event.model_dump(mode="json"), envelope.data)
+
+
+def says(now: Any, frozen: Any) -> bool:
+    """Whether all that was said then is there, at any depth."""
+    if isinstance(now, Mapping) and isinstance(frozen, Mapping):
+        return all(name in now and says(now[name], value) for name, value in frozen.items())
+    return bool(now == frozen)
 
 
 @pytest.mark.parametrize("path", FROZEN, ids=lambda path: path.stem)
@@ -58,7 +67,7 @@ def test_a_removed_field_would_be_noticed() -> None:
 
     envelope = Envelope.model_validate_json(example_path(EVENTS["CreditsReserved"]).read_text())
     event = CreditsReserved.model_validate(envelope.data)
-    assert not event.model_dump(mode="json").items() >= dict(envelope.data).items()
+    assert not says(event.model_dump(mode="json"), envelope.data)
 
 
 def test_routing_keys_are_the_owner_and_the_event_in_snake_case() -> None:

@@ -28,9 +28,9 @@ from services.credits.domain import PLAN, PLANS, DefinePlan, PlanTerms
 from services.credits.inbox import Terms, subscriptions
 from services.credits.settings import CreditsSettings
 from tests.fake_generation import FakeGeneration
-from tests.reused_database import database_dsn, module_dsn
+from tests.reused_database import database_dsn, suite_dsn
 
-__all__ = ["database_dsn", "module_dsn"]
+__all__ = ["database_dsn", "suite_dsn"]
 
 GRANT_UNITS = 100_000
 """Of the free plan, each month."""

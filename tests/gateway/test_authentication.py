@@ -42,6 +42,18 @@ async def test_a_key_without_the_scope_is_refused(world: World, form: Form) -> N
 
 
 @both_forms
+async def test_where_either_of_two_scopes_will_do_the_service_knows_for_what(
+    world: World, form: Form
+) -> None:
+    links = "/api/v2/storage/presigned-url"
+    statuses = [
+        (await world.ask("POST", links, [form(world.key(scopes=[scope]))])).status
+        for scope in ("storage:read", "storage:write", "storage:delete")
+    ]
+    assert statuses == [200, 200, 403]
+
+
+@both_forms
 async def test_a_narrow_key_of_an_admin_is_refused_and_never_called_admin(
     world: World, form: Form
 ) -> None:

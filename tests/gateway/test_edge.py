@@ -5,7 +5,7 @@ from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from services.gateway.api.refusals import BrokeOff
-from tests.gateway.driving import World, ask, bearer, http_scope, read_all
+from tests.gateway.driving import World, api_key, ask, bearer, http_scope, read_all
 
 TASKS = "/api/v2/generation/tasks"
 GENERATE = "/api/v2/generation/generate"
@@ -186,3 +186,21 @@ async def test_two_requests_do_not_share_anything(world: World) -> None:
         for scope in world.generation.scopes
     }
     assert len(callers) == 2
+
+
+@pytest.mark.parametrize("base", ["/api/v2/storage/files/", "/v2/storage/files/"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("..", "../x", "uploads/../x", "uploads/%2e%2e/x", ".%2E/x", "uploads//x", "x%2fy"),
+        *("x%5cy", "x;a=b", "x%00", "x%zz", "x%ff", "%2e", "x%0d%0aA:b"),
+    ],
+)
+async def test_a_key_that_is_not_in_its_plain_form_is_of_no_file(
+    world: World, base: str, key: str
+) -> None:
+    answers = [
+        await world.ask(method, base + key, [api_key(world.key())]) for method in ("GET", "DELETE")
+    ]
+    assert [(answer.status, answer.code) for answer in answers] == [(404, "file_not_found")] * 2
+    assert world.storage.scopes == []

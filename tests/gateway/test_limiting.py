@@ -204,10 +204,18 @@ async def test_signed_links_are_counted_as_downloads_of_the_address() -> None:
     assert [answer.status for answer in answers] == [200, 200, 429]
 
 
+async def test_puts_by_signed_links_are_counted_as_uploads_of_the_address() -> None:
+    world = limited("upload=1/minute,anonymous=1/minute")
+    answers = [await world.ask("PUT", "/media/x.png") for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+
+
 def test_each_route_says_its_class() -> None:
     classes = {(route.method, route.path): route.limit for route in ROUTES}
     assert classes["POST", GENERATE] is RateClass.GENERATION
     assert classes["POST", "/auth/register"] is RateClass.AUTH
+    assert classes["POST", "/api/v2/storage/upload"] is RateClass.UPLOAD
+    assert classes["GET", "/api/v2/storage/files/{key:path}"] is RateClass.DOWNLOAD
     assert {path for (_, path), limit in classes.items() if limit is None} == {
         *("/livez", "/readyz"),
         "/api/v2/generation/callbacks/{provider}/{token}",

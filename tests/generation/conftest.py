@@ -58,9 +58,9 @@ from services.generation.domain.task import SAGA, TASK, Task
 from services.generation.inbox import subscriptions
 from services.generation.settings import GenerationSettings
 from tests.own_keys import FakeKeys
-from tests.reused_database import database_dsn, module_dsn
+from tests.reused_database import database_dsn, suite_dsn
 
-__all__ = ["database_dsn", "module_dsn"]
+__all__ = ["database_dsn", "suite_dsn"]
 
 UNKNOWN_FOR_S = 60.0
 PLATFORM_KEY = "the platform's"

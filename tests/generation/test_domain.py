@@ -95,7 +95,8 @@ reserved = TaskReserved(ID, AT)
 submitted = ProviderJobSubmitted(ID, 0, 1, "kie", "job-1", AT)
 started = TaskStarted(ID, USER, "kie", AT)
 produced = OutputProduced(
-    ID, USER, ACCOUNT, 0, "image", "https://vendor.test/a.png", 1_024, 576, AT
+    *(ID, USER, ACCOUNT, 0, "image", "https://vendor.test/a.png", 1_024, 576, AT),
+    model_id="flux-2",
 )
 kept = OutputKept(ID, 0, FILE, AT)
 completed = TaskCompleted(ID, USER, ACCOUNT, "flux-2", PRICE, "completed", AT)

@@ -19,7 +19,6 @@ from kernel.context import Origin
 from kernel.errors import Deferred, Unavailable
 from kernel.http import Identity
 from kernel.identifiers import parsed
-from kernel.links import MediaLinks
 from kernel.projections import history_of
 from kernel.testing import envelope_of
 from kernel.unit import Recorded, Unit
@@ -322,7 +321,14 @@ async def test_replaying_a_task_gives_the_row_that_it_has(bench: Bench) -> None:
 
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-LINKS = MediaLinks(b"x" * 32, "https://smartspec.test")
+
+
+class Links:
+    def link(self, key: str, *, expires_at: datetime) -> str:
+        return f"https://smartspec.test/{key}?{expires_at}"
+
+
+LINKS = Links()
 CREATE = CreateTask(
     task_id=UUID(int=1),
     user_id=UUID(int=2),

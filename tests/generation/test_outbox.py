@@ -68,7 +68,10 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
         public.TaskStarted(task_id=ID, user_id=USER, provider="kie", started_at=AT),
     ),
     (
-        OutputProduced(ID, USER, PAYER, 1, "image", "https://cdn.test/a.png", 1_024, 576, AT),
+        OutputProduced(
+            *(ID, USER, PAYER, 1, "image", "https://cdn.test/a.png", 1_024, 576, AT),
+            model_id="flux-2",
+        ),
         public.OutputProduced(
             task_id=ID,
             user_id=USER,
@@ -78,6 +81,7 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
             url="https://cdn.test/a.png",
             width=1_024,
             height=576,
+            model_id="flux-2",
         ),
     ),
     (OutputKept(ID, 1, {"key": "images/a.png"}, AT), None),

@@ -383,19 +383,25 @@ async def test_the_loop_outlives_a_deadline_that_can_not_be_recorded_now(
     assert await ending(bench, task) == ("TaskFailed", "deadline_missed")
 
 
-async def test_an_output_that_storage_rejects_fails_the_task_as_undelivered(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [("unreachable", "delivery_failed"), ("unsafe_output", "output_moderated")],
+)
+async def test_an_output_that_storage_rejects_fails_the_task_and_costs_nothing(
+    code: str, outcome: str, bench: Bench
+) -> None:
     task = await bench.task()
     bench.provider.looks.append(Succeeded((URL,)))
     await bench.attend()
     await bench.attend(after_s=1)
     rejected = OutputRejected(
-        task_id=task, user_id=new_id(), index=0, code="unreachable", message="Not there."
+        task_id=task, user_id=new_id(), index=0, code=code, message="Not there."
     )
     assert bench.service.inbox is not None
     await bench.service.inbox.receive(envelope_of(rejected))
     last = (await bench.events(task))[-1]
     assert (last["code"], last["outcome"], last["charged_units"]) == (
-        *("unreachable", "delivery_failed"),
+        *(code, outcome),
         0,
     )
 

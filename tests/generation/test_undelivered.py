@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kernel.objects import ObjectStoreAway
 from services.generation.adapters.providers import Made
 from services.generation.adapters.undelivered import BYTES_MAX, KEPT_FOR, Undelivered
 from services.generation.domain.task import Stage
@@ -21,7 +22,7 @@ def full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Its object store takes nothing any more."""
 
     async def refuse(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise ObjectStoreAway
 
     monkeypatch.setattr(bench.objects, "put_bytes", refuse)
     return bench

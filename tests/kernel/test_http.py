@@ -112,7 +112,7 @@ async def test_a_refusal_is_told_in_one_shape(
 
 
 def test_each_refusal_has_a_status_of_its_own() -> None:
-    assert len({kind.status for kind in REFUSALS}) == len(REFUSALS) == 12
+    assert len({kind.status for kind in REFUSALS}) == len(REFUSALS) == 13
 
 
 async def test_a_401_names_its_challenge(client: httpx.AsyncClient) -> None:

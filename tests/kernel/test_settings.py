@@ -1,8 +1,11 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from pydantic import Field, SecretStr
 
+from kernel.objects.bucket import Bucket
+from kernel.objects.choice import bucket_of
 from kernel.settings import Settings, WrongSettings, read_settings, refuse_unknown
 
 MASTER = "the master key itself of enough characters"
@@ -16,14 +19,27 @@ class OfAService(Settings):
 NAMES = [
     "API_MODE",
     "APP_MODE",
+    "CLOUDFLARE_R2_ACCESS_KEY_ID",
+    "CLOUDFLARE_R2_BUCKET_NAME",
+    "CLOUDFLARE_R2_ENDPOINT",
+    "CLOUDFLARE_R2_SECRET_ACCESS_KEY",
     "DATABASE_URL",
     "ENCRYPTION_KEY",
     "ENCRYPTION_MASTER_KEY",
+    "GCS_BUCKET_NAME",
     "LOG_LEVEL",
     "PORT",
     "PUBLIC_BASE_URL",
+    "R2_ACCESS_KEY",
+    "R2_ACCESS_KEY_ID",
+    "R2_ACCOUNT_ID",
+    "R2_BUCKET",
+    "R2_BUCKET_NAME",
+    "R2_SECRET_ACCESS_KEY",
+    "R2_SECRET_KEY",
     "SMARTSPEC_FIRST_LOOK_S",
     "SMARTSPEC_HOME",
+    "SMARTSPEC_S3_REGION",
     "SUPABASE_DB_URL",
     "VENDOR_API_KEY",
 ]
@@ -141,3 +157,98 @@ def test_a_secret_that_could_be_guessed_refuses_to_start_and_is_not_echoed(
         read_settings(Settings)
     assert name in str(refused.value)
     assert "only-short" not in str(refused.value)
+
+
+BUCKET: Mapping[str, str] = {
+    "CLOUDFLARE_R2_ACCESS_KEY_ID": "key",
+    "CLOUDFLARE_R2_SECRET_ACCESS_KEY": "a secret value",
+    "CLOUDFLARE_R2_BUCKET_NAME": "pictures",
+    "CLOUDFLARE_R2_ENDPOINT": "http://minio:9000/",
+}
+SHORT: Mapping[str, str] = {
+    "R2_ACCESS_KEY": "key",
+    "R2_SECRET_KEY": "a secret value",
+    "R2_BUCKET": "pictures",
+    "R2_ACCOUNT_ID": "acc1",
+}
+LONGER: Mapping[str, str] = {
+    "R2_ACCESS_KEY_ID": "key",
+    "R2_SECRET_ACCESS_KEY": "a secret value",
+    "R2_BUCKET_NAME": "pictures",
+    "R2_ACCOUNT_ID": "acc1",
+}
+GOOGLES: Mapping[str, str] = {
+    "CLOUDFLARE_R2_ACCESS_KEY_ID": "key",
+    "CLOUDFLARE_R2_SECRET_ACCESS_KEY": "a secret value",
+    "GCS_BUCKET_NAME": "pictures",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        (BUCKET, "http://minio:9000"),
+        (SHORT, "https://acc1.r2.cloudflarestorage.com"),
+        (LONGER, "https://acc1.r2.cloudflarestorage.com"),
+        (GOOGLES, "https://storage.googleapis.com"),
+        ({**SHORT, **BUCKET}, "http://minio:9000"),
+    ],
+)
+def test_a_bucket_is_known_by_each_of_its_names(
+    monkeypatch: pytest.MonkeyPatch, given: Mapping[str, str], endpoint: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    settings = read_settings(Settings)
+
+    assert bucket_of(settings) == Bucket(endpoint, "pictures", "auto", "key", "a secret value")
+    assert "a secret value" not in repr(settings)
+
+
+def test_there_is_no_bucket_where_none_is_set() -> None:
+    assert bucket_of(read_settings(Settings)) is None
+
+
+@pytest.mark.parametrize("missing", sorted(BUCKET))
+def test_half_a_bucket_refuses_to_start_and_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for name, value in BUCKET.items():
+        if name != missing:
+            monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSettings, match=missing) as refused:
+        read_settings(Settings)
+
+    assert "a secret value" not in str(refused.value)
+    assert all(name not in str(refused.value) for name in BUCKET if name != missing)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLOUDFLARE_R2_BUCKET_NAME", "Not_A_Bucket!"),
+        ("CLOUDFLARE_R2_ENDPOINT", "minio:9000"),
+        ("CLOUDFLARE_R2_ENDPOINT", "http://minio:9000/pictures"),
+        ("CLOUDFLARE_R2_ENDPOINT", "http://key:secret@minio:9000"),
+        ("SMARTSPEC_S3_REGION", "eu north"),
+    ],
+)
+def test_a_malformed_part_of_a_bucket_refuses_to_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for known, good in BUCKET.items():
+        monkeypatch.setenv(known, good)
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSettings, match=name):
+        read_settings(Settings)
+
+
+def test_two_buckets_at_once_refuse_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**BUCKET, "GCS_BUCKET_NAME": "other"}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSettings, match="GCS_BUCKET_NAME"):
+        read_settings(Settings)

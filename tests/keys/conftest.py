@@ -27,9 +27,9 @@ from services.keys.api import RequireProof
 from services.keys.app import create_service, ensure_admin
 from services.keys.domain import Scope
 from services.keys.settings import KeysSettings
-from tests.reused_database import database_dsn, module_dsn
+from tests.reused_database import database_dsn, suite_dsn
 
-__all__ = ["database_dsn", "module_dsn"]
+__all__ = ["database_dsn", "suite_dsn"]
 
 ANONYMOUS = Identity(UUID(int=0), UUID(int=0), "anonymous", "free", frozenset())
 GATEWAY = Identity(UUID(int=0), UUID(int=0), "service", "free", frozenset())

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from kernel.errors import Rejected
-from kernel.objects import LocalObjectStore, StoredObject
+from kernel.objects import LocalObjectStore, ObjectStoreAway, StoredObject
 from kernel.service import Platform
 from kernel.telemetry.metrics import REGISTRY
 from kernel.testing import FakeClock
@@ -33,10 +33,10 @@ class FaultyStore(LocalObjectStore):
 
     async def put_bytes(self, key: str, content: bytes, *, replace: bool = True) -> StoredObject:
         if self.away:
-            raise ConnectionError
+            raise ObjectStoreAway
         stored = await super().put_bytes(key, content, replace=replace)
         if self.loses:
-            raise ConnectionError
+            raise ObjectStoreAway
         return stored
 
 
@@ -171,7 +171,7 @@ async def test_a_seal_of_which_the_database_does_not_know_yet_counts(
 ) -> None:
     person = await keys.register()
     objects.loses = True
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ObjectStoreAway):
         await seals.seal_due()
     (written,) = files(home)
     content = written.read_bytes()

@@ -44,9 +44,9 @@ from services.generation.adapters.vendors import Vendors
 from services.generation.inbox import subscriptions as generation_hears
 from services.generation.settings import GenerationSettings
 from tests.own_keys import FakeKeys
-from tests.reused_database import database_dsn, module_dsn
+from tests.reused_database import database_dsn, suite_dsn
 
-__all__ = ["database_dsn", "module_dsn"]
+__all__ = ["database_dsn", "suite_dsn"]
 
 GRANT_UNITS = 100_000
 TRIES_AFTER_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

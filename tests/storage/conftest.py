@@ -1,12 +1,12 @@
-"""Storage's tests share a database for each module, and recordings that are made once."""
+"""Storage's tests share a database, and recordings that are made once."""
 
 from collections.abc import Mapping
 
 import pytest
 
-from tests.reused_database import database_dsn, module_dsn
+from tests.reused_database import database_dsn, suite_dsn
 
-__all__ = ["database_dsn", "module_dsn"]
+__all__ = ["database_dsn", "suite_dsn"]
 
 
 @pytest.fixture(scope="session")

@@ -43,21 +43,20 @@ def mp4(
     codec: str = "libx264",
     sounds: int = 1,
     index_first: bool = False,
+    container_format: str = "mp4",
+    keys_every: int = 12,
 ) -> bytes:
-    """Black first, white in the end; without sound when `volume` is None."""
+    """Black first, white in the end; without sound when `volume` is None. `keys_every` frames one
+    is whole."""
     options = {"movflags": "+faststart"} if index_first else {}
     with (
-        tempfile.NamedTemporaryFile(suffix=".mp4") as file,
-        av.open(file.name, "w", options=options) as container,
+        tempfile.NamedTemporaryFile(suffix=f".{container_format}") as file,
+        av.open(file.name, "w", options=options, format=container_format) as container,
     ):
-        film = container.add_stream(codec, rate=FPS)
+        film = container.add_stream(codec, rate=FPS, options={"g": str(keys_every)})
         assert isinstance(film, av.VideoStream)
         film.width, film.height, film.pix_fmt = *size, "yuv420p"
-        heard = (
-            []
-            if volume is None
-            else [container.add_stream("aac", RATE, layout="mono") for _ in range(sounds)]
-        )
+        heard = [] if volume is None else [_sound(container) for _ in range(sounds)]
         count = round(seconds * FPS)
         for number in range(count):
             grey = np.full((size[1], size[0], 3), 255 * number // count, np.uint8)
@@ -69,6 +68,13 @@ def mp4(
             encode_sound(container, stream, tone(seconds, volume or 0.0))
         container.close()
         return file.read()
+
+
+def _sound(container: av.container.OutputContainer) -> av.AudioStream:
+    codec = "aac" if container.format.name == "mp4" else "libopus"
+    stream = container.add_stream(codec, RATE, layout="mono")
+    assert isinstance(stream, av.AudioStream)
+    return stream
 
 
 def encode_sound(

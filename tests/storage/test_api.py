@@ -1,17 +1,22 @@
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from kernel.clock import new_id
-from kernel.objects import LocalObjectStore
+from kernel.objects import LocalObjectStore, ObjectStoreAway
 from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import read_settings
 from kernel.testing import FakeClock
+from services.storage.api.serving import ObjectResponse
 from services.storage.app import create_service
 from services.storage.domain import OUTPUTS, ExpectOutput, KeepOutput, StoredFile, stream_of
 from services.storage.read_model import READ_MODEL
@@ -20,6 +25,7 @@ from services.storage.settings import StorageSettings
 BYTES = bytes(range(256)) * 4
 KEY = "images/generated/u1/t1.png"
 LINK_S = 3_600
+SCOPE: Final = {"type": "http", "method": "GET", "asgi": {"spec_version": "2.4"}}
 
 
 class Media:
@@ -31,7 +37,7 @@ class Media:
         self.store = service.store
         self._platform = platform
         self._home = home
-        self._objects = LocalObjectStore(home / "objects")
+        self.objects = LocalObjectStore(home / "objects")
         transport = httpx.ASGITransport(app=service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://storage.test")
 
@@ -40,12 +46,12 @@ class Media:
     ) -> None:
         source = self._home / "source"
         source.write_bytes(content)
-        await self._objects.put_file(key, source, content_type)
+        await self.objects.put_file(key, source, content_type)
 
     async def put_png(self, content: bytes = BYTES) -> None:
         source = self._home / "source"
         source.write_bytes(content)
-        await self._objects.put_file(KEY, source, "image/png")
+        await self.objects.put_file(KEY, source, "image/png")
 
     def link(self, key: str = KEY, method: str = "GET") -> str:
         expires_at = self._platform.clock.now() + timedelta(seconds=LINK_S)
@@ -136,6 +142,58 @@ async def test_an_unknown_type_is_never_shown_inline(media: Media) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="page.html"'
 
 
+async def test_a_text_says_how_it_is_written(media: Media) -> None:
+    await media.put("uploads/notes.txt", "Ärger".encode(), "text/plain")
+
+    answer = await media.get(media.link("uploads/notes.txt"))
+
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text == "Ärger"
+
+
+async def test_says_when_the_object_was_put(media: Media) -> None:
+    await media.put_png()
+    put_at = (await media.objects.stat(KEY)).modified_at
+
+    answer = await media.get(media.link())
+
+    assert parsedate_to_datetime(answer.headers["last-modified"]) == put_at.replace(microsecond=0)
+
+
+async def test_closes_the_object_whose_reader_has_left(media: Media) -> None:
+    await media.put_png()
+    chunks = await media.objects.open(KEY)
+
+    async def left(_: Message) -> None:
+        raise OSError("the reader has left")
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientDisconnect):
+        await ObjectResponse(chunks, 200, {})(SCOPE, receive, left)
+
+    with pytest.raises(ValueError, match="closed file"):
+        await anext(chunks)
+
+
+@pytest.mark.parametrize("asked", ["stat", "open"])
+async def test_says_that_files_are_not_to_be_had_while_the_store_is_away(
+    media: Media, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    await media.put_png()
+
+    async def away(*_: object) -> None:
+        raise ObjectStoreAway
+
+    monkeypatch.setattr(LocalObjectStore, asked, away)
+
+    answer = await media.get(media.link())
+
+    assert (answer.status_code, answer.json()["error"]) == (503, "object_store_away")
+    assert int(answer.headers["retry-after"]) > 0
+
+
 async def test_nothing_stays_in_a_cache_for_longer_than_its_link_is_good(
     media: Media, clock: FakeClock
 ) -> None:
@@ -156,7 +214,7 @@ async def test_a_head_request_is_answered_like_the_get_but_empty(media: Media) -
     head = await media.client.head(media.link())
 
     assert (head.status_code, head.content) == (200, b"")
-    for name in ("content-type", "content-length", "etag", "content-disposition"):
+    for name in ("content-type", "content-length", "etag", "content-disposition", "last-modified"):
         assert head.headers[name] == got.headers[name]
 
 

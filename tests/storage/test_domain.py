@@ -21,14 +21,14 @@ from services.storage.domain import (
     OutputStored,
     RefuseOutput,
     StoredFile,
-    decide,
+    decide_output,
     output_key,
     output_keys,
     stream_of,
     thumbnail_key,
 )
 
-TASK, USER = UUID(int=0xA1), UUID(int=0xB2)
+TASK, USER, ACCOUNT = UUID(int=0xA1), UUID(int=0xB2), UUID(int=0xC3)
 TASK_HEX, USER_HEX = TASK.hex, USER.hex
 
 
@@ -45,13 +45,13 @@ def stored_file(sha256: str = "ab" * 32) -> StoredFile:
     )
 
 
-EXPECT = ExpectOutput(TASK, USER, 2, "video", 4, 3, 5.0, "video/mp4")
+EXPECT = ExpectOutput(TASK, USER, 2, "video", 4, 3, 5.0, "video/mp4", ACCOUNT)
 KEEP = KeepOutput(stored_file())
 REFUSE = RefuseOutput("too_large", "It is too large.")
 ERASE = EraseOutput()
-EXPECTED = OutputExpected(TASK, USER, 2, "video", 4, 3, 5.0, "video/mp4")
-STORED = OutputStored(TASK, USER, 2, stored_file())
-ERASED = OutputErased(TASK, USER, 2)
+EXPECTED = OutputExpected(TASK, USER, 2, "video", 4, 3, 5.0, "video/mp4", ACCOUNT)
+STORED = OutputStored(TASK, USER, 2, stored_file(), ACCOUNT)
+ERASED = OutputErased(TASK, USER, 2, stored_file().key, 10, ACCOUNT, "erased")
 REJECTED = OutputRejected(TASK, USER, 2, "too_large", "It is too large.")
 OUTPUT_SPEC = Spec(OUTPUTS)
 
@@ -110,7 +110,7 @@ def test_whatever_comes_in_whatever_order_the_first_ending_is_the_only_one(
     state = OUTPUT.fold([EXPECTED])
 
     for command in commands:
-        events = decide(command, state)
+        events = decide_output(command, state)
         endings.extend(events)
         state = OUTPUT.fold(events, state)
 

@@ -137,5 +137,5 @@ def test_refuses_too_many_pixels_frames_and_seconds(
     with monkeypatch.context() as patched:
         patched.setattr(films, "FRAMES_MAX", 23)
         assert refusal(recordings["film"], path) == "too_many_frames"
-    monkeypatch.setattr("services.storage.adapters.decoding.SECONDS_MAX", 0.9)
+    monkeypatch.setattr(films, "SECONDS_MAX", 0.9)
     assert refusal(recordings["film"], path) == "too_long"

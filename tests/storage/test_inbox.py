@@ -41,6 +41,7 @@ def produced(task_id: UUID, index: int = 0, url: str = URL) -> Envelope:
         height=576,
         duration_seconds=5.0,
         mime_type="video/mp4",
+        model_id="nano-banana-pro",
     )
     return envelope_of(event, subject=f"task-{task_id}", correlation_id="req_0123456789")
 
@@ -71,11 +72,12 @@ async def test_a_produced_output_is_expected_and_due_at_once(
     await inbox.receive(produced(task_id))
 
     state, version = await store.read(OUTPUT, stream_of(task_id, 0))
-    assert (state, version) == (Output(Status.EXPECTED, task_id, UUID(int=7), 0), 1)
+    assert (state, version) == (Output(Status.EXPECTED, task_id, UUID(int=7), 0, UUID(int=8)), 1)
     (row,) = await due_rows(store.database)
     assert (row["task_id"], row["user_id"], row["url"]) == (task_id, UUID(int=7), URL)
     assert (row["width"], row["height"], row["task_type"]) == (1024, 576, "image")
     assert (row["duration_seconds"], row["mime_type"]) == (5.0, "video/mp4")
+    assert row["model_id"] == "nano-banana-pro"
     assert (row["state"], row["next_try_at"]) == ("waiting", clock.now())
 
 

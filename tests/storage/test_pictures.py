@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from services.storage.adapters import pictures
+from services.storage.adapters.marks import DIGITAL_SOURCE_TYPES, xmp_packet
 from services.storage.adapters.media import MediaRefused
-from services.storage.adapters.pictures import (
-    DIGITAL_SOURCE_TYPES,
-    examine,
-    fit_exactly,
-    thumbnail,
-    xmp_packet,
-)
+from services.storage.adapters.pictures import examine, fit_exactly, thumbnail
 
 ORIENTATION, MAKER = 0x0112, 0x010F
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)

@@ -151,9 +151,15 @@ def test_refuses_a_page_behind_the_first_bytes_of_a_sound(magic: bytes, path: Pa
     assert refusal(magic + b"<html><script>alert(1)</script>" * 20, path) == "damaged_sound"
 
 
-def test_refuses_a_sound_without_an_end(
-    recordings: Recordings, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.storage.adapters.decoding.SECONDS_MAX", 0.9)
-    assert refusal(recordings["wav"], path) == "too_long"
-    assert refusal(recordings["mp3"], path) == "too_long"
+@pytest.mark.parametrize("name", ["wav", "mp3"])
+def test_refuses_a_sound_without_an_end(name: str, recordings: Recordings, path: Path) -> None:
+    path.write_bytes(recordings[name])
+    with pytest.raises(MediaRefused) as refused:
+        examine(path, path.with_name("waveform"), AUDIO, seconds_max=0.9)
+    assert refused.value.code == "too_long"
+
+
+def test_who_brings_a_sound_may_bring_silence(path: Path) -> None:
+    path.write_bytes(made.wav(volume=0.0))
+    facts = examine(path, path.with_name("waveform"), AUDIO, may_be_silent=True)
+    assert facts.duration_seconds == 1.0

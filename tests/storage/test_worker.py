@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ from kernel.projections import ensure
 from kernel.sql import Database
 from kernel.testing import FakeClock
 from kernel.unit import Recorded
-from services.storage.adapters import sandbox, worker
+from services.storage.adapters import worker
 from services.storage.adapters.due_list import LEASE, DueFetch
 from services.storage.adapters.fetching import BOUNDS, OutputFetcher
+from services.storage.adapters.jobs import JOBS
+from services.storage.adapters.media import Bands
 from services.storage.adapters.pictures import examine
+from services.storage.adapters.sandbox import Studio
 from services.storage.adapters.worker import (
     CLAIMS_MAX,
     FETCHES_AT_ONCE_MAX,
@@ -113,15 +117,21 @@ async def fill_the_disk() -> None:
 
 class World:
     def __init__(
-        self, store: EventStore, clock: FakeClock, objects: FaultyStore, outbound: Outbound
+        self,
+        store: EventStore,
+        clock: FakeClock,
+        objects: FaultyStore,
+        outbound: Outbound,
+        studio: Studio,
     ) -> None:
+        self.studio = studio
         self.store = store
         self.clock = clock
         self.objects = objects
         self._outbound = outbound
 
     def worker(self, *, sole_owner: bool = False) -> OutputWorker:
-        outputs = OutputFetcher(self._outbound, self.objects)
+        outputs = OutputFetcher(self._outbound, self.objects, self.studio)
         return OutputWorker(self.store, self.objects, outputs, sole_owner=sole_owner)
 
     async def expect(
@@ -213,7 +223,9 @@ async def world(
     )
     objects = FaultyStore(tmp_path / "objects")
     outbound = Outbound(allowed_origins=frozenset({vendor.url}))
-    yield World(store, clock, objects, outbound)
+    studio = Studio()
+    yield World(store, clock, objects, outbound, studio)
+    await studio.aclose()
     await outbound.aclose()
     objects.close()
 
@@ -359,23 +371,54 @@ async def test_rejects_a_film_of_another_length(
 
 
 async def test_a_child_that_fails_is_a_failure_of_the_moment(
-    world: World,
-    vendor: Vendor,
-    recordings: Mapping[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    world: World, vendor: Vendor, recordings: Mapping[str, bytes]
 ) -> None:
     vendor.answers = [answer(recordings["wav"])]
     await world.expect(vendor.url, task_type="audio", size=None)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(sandbox, "_COMMAND", ("-c", "raise SystemExit(1)"))
-        await world.work()
+    failing = replace(JOBS["listen_to_sound"], function="tests.storage.dying_jobs:leave")
+    sound, world.studio = world.studio, Studio(jobs={"listen_to_sound": failing})
+    await world.work()
+    await world.studio.aclose()
+    world.studio = sound
     assert (await world.row())["error"] == "storage_failed"
     world.clock.turn(timedelta(seconds=TRY_AGAIN_AFTER_S[0]))
     await world.work()
 
     facts, _ = await world.kept()
     assert facts["key"].endswith(".wav")
+
+
+async def test_the_facts_say_what_was_seen(
+    world: World, vendor: Vendor, recordings: Mapping[str, bytes]
+) -> None:
+    vendor.answers = [answer(picture(colour="red"))]
+    await world.expect(vendor.url)
+    world.studio = Studio(Bands(0.0, 1.0))
+
+    await world.work()
+    await world.studio.aclose()
+
+    facts, _ = await world.kept()
+    assert 0 <= facts["nsfw_score"] < 1
+    assert facts["safety"] == "review"
+    assert len(facts["blurhash"]) == 6 + 2 * (4 * 3 - 1)
+
+
+async def test_what_is_not_safe_to_be_shown_is_rejected_and_nothing_of_it_is_kept(
+    world: World, vendor: Vendor
+) -> None:
+    await world.objects.put_bytes("claims/one", picture())
+    await world.expect(object_key="claims/one")
+    world.studio = Studio(Bands(0.0, 0.0))
+
+    with structlog.testing.capture_logs() as lines:
+        await world.work()
+    await world.studio.aclose()
+
+    assert await world.rejected() == ("unsafe_output", "The output is not safe to be shown.")
+    assert world.objects_on_disk() == []
+    assert [line["event"] for line in lines] == ["output_rejected"]
 
 
 async def test_a_worker_that_takes_longer_than_its_lease_is_not_overtaken(

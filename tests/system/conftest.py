@@ -27,7 +27,7 @@ EVERY_MODE = pytest.mark.parametrize("product", ["memory", "rabbitmq", "separate
 """For the main job."""
 SEPARATE = ("--separate", "--replicas", "generation=2,credits=2")
 CONNECTIONS_MAX = "3"
-"""Of each process: two workers of a test run share the server."""
+"""Of each process: the workers of a test run share the server."""
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from prometheus_client import Gauge
 
 from kernel.clock import Clock
 from kernel.errors import Rejected
-from kernel.objects import ObjectStore
+from kernel.objects import ObjectStore, ObjectStoreAway
 from kernel.sql import DATABASE_AWAY, Connection, Database
 from kernel.telemetry.metrics import REGISTRY
 
@@ -184,7 +184,7 @@ class Seals:
             await self._objects.put_bytes(witness_name(today), witness(seal), replace=False)
         except Rejected:  # another process was first
             pass
-        except OSError as error:
+        except ObjectStoreAway as error:
             _log.warning("ledger_head_not_kept", error=type(error).__name__)
             return
         self._published = today

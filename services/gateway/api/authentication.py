@@ -67,7 +67,8 @@ class Authority:
         """
         if identity is None:
             return self._token(ANONYMOUS)
-        if route.scope is not None and route.scope not in identity.scopes:
+        good = {route.scope, route.or_scope}
+        if route.scope is not None and good.isdisjoint(identity.scopes):
             raise Forbidden(
                 "access_denied",
                 f"The scope {route.scope} is missing.",

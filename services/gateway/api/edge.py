@@ -12,7 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kernel.context import Origin
-from kernel.errors import Error, Forbidden, Unauthenticated, Unavailable
+from kernel.errors import Error, Forbidden, Malformed, NotFound, Unauthenticated, Unavailable
 from kernel.http.client import ADDRESS_HEADER, AGENT_HEADER, Client
 from kernel.http.identity import HEADER, Identity
 from kernel.rates import RateClass
@@ -29,7 +29,7 @@ from services.gateway.api.page import Page
 from services.gateway.api.pages import Pages
 from services.gateway.api.paths import encoded, normal_form
 from services.gateway.api.refusals import BrokeOff
-from services.gateway.api.routes import DEAD_LETTERS_PATH, GATEWAY, Route
+from services.gateway.api.routes import DEAD_LETTERS_PATH, FILES_PATH, GATEWAY, Route
 from services.gateway.api.translating import ClientLeft, Refused, translated, whole_body
 from services.gateway.surfaces import surface_of
 from services.gateway.surfaces.translation import Asked, Ended, Translation
@@ -40,6 +40,10 @@ CLIENT_AGENT: Final = AGENT_HEADER.encode("ascii")
 LOGGED_PATH_MAX: Final = 200
 ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz"})
 GOING_AWAY: Final = 1001
+_NAMES_A_FILE: Final = (
+    FILES_PATH.encode(),
+    FILES_PATH.removeprefix("/api").encode(),
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -114,7 +118,7 @@ class Edge:
         self, scope: Scope, headers: RequestHeaders, request: ServedRequest, exchange: Exchange
     ) -> None:
         exchange.surface = surface_of(scope["path"])
-        path = normal_form(_raw_path(scope))
+        path = _path_of(scope)
         exchange.surface = surface_of(path)
         if path not in ALWAYS_ANSWERED and not self.ready():
             raise Unavailable("not_ready", "Starting or ending; ask again.", retry_after_s=1)
@@ -210,6 +214,20 @@ class Edge:
             await exchange.broke()
         else:
             await exchange.finish()
+
+
+def _path_of(scope: Scope) -> str:
+    """In its normal form. Where it names a file, what has none is the name of no file.
+
+    Raises `Malformed` or `NotFound`.
+    """
+    raw = _raw_path(scope)
+    try:
+        return normal_form(raw)
+    except Malformed:
+        if raw.startswith(_NAMES_A_FILE):
+            raise NotFound("file_not_found", "There is no such file.") from None
+        raise
 
 
 def _raw_path(scope: Scope) -> bytes:

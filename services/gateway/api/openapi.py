@@ -126,12 +126,16 @@ def described_route(route: Route) -> dict[str, Any]:
 
 def _guarded(route: Route, operation: Mapping[str, Any]) -> dict[str, Any]:
     """The operation with the edge's own facts: credentials, scope, the form of errors."""
-    scopes = [route.scope] if route.scope is not None else []
+    scopes = [[scope] for scope in (route.scope, route.or_scope) if scope is not None] or [[]]
     schemes = {Auth.NONE: (), Auth.JWT: ("bearer",)}
     error = {"schema": {"$ref": f"{_SCHEMAS}{surface_of(route.path).name}"}}
     failed = {"description": "An error", "content": {"application/json": error}}
     return {
         **operation,
-        "security": [{scheme: scopes} for scheme in schemes.get(route.auth, ("apiKey", "bearer"))],
+        "security": [
+            {scheme: needed}
+            for needed in scopes
+            for scheme in schemes.get(route.auth, ("apiKey", "bearer"))
+        ],
         "responses": {**operation.get("responses", {}), "default": failed},
     }

@@ -151,12 +151,16 @@ def _status(word: str) -> Page:
     return Page(_OK, JSON, body, ((b"cache-control", b"no-store"),))
 
 
+def _scopes(route: Route) -> str:
+    return " or ".join(scope for scope in (route.scope, route.or_scope) if scope is not None)
+
+
 def _listed(routes: Sequence[Route]) -> bytes:
     rows = "\n".join(
         "<tr>"
         f"<td><code>{route.method}</code></td><td><code>{html.escape(route.path)}</code></td>"
         f"<td>{html.escape(route.summary)}</td><td>{html.escape(route.auth.value)}</td>"
-        f"<td>{html.escape(route.scope or '')}</td>"
+        f"<td>{html.escape(_scopes(route))}</td>"
         "</tr>"
         for route in routes
     )

@@ -18,6 +18,8 @@ from services.gateway.surfaces import (
 from services.gateway.surfaces.translation import Translation
 
 JSON_BODY_BYTES_MAX: Final = 1_048_576
+FILE_BODY_BYTES_MAX: Final = 5 * 10**9 + 65_536
+"""A file, and the form around it; it streams through, and storage knows what each may bring."""
 GATEWAY: Final = "gateway"
 
 
@@ -36,7 +38,7 @@ class Route:
 
     With a `translation` the service is asked in its native words.
     `limit` is the class in which requests are counted, None for no limit; see
-    `domain.counted_for`.
+    `domain.counted_for`. With `or_scope` that scope will do too: the service knows for what.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Route:
     summary: str
     auth: Auth = Auth.KEY_OR_JWT
     scope: str | None = None
+    or_scope: str | None = None
     body_bytes_max: int = JSON_BODY_BYTES_MAX
     translation: Translation | None = None
     limit: RateClass | None = RateClass.API
@@ -349,6 +352,73 @@ STORAGE: Final = (
         Auth.NONE,
         limit=RateClass.DOWNLOAD,
     ),
+    Route(
+        "PUT",
+        "/media/{key:path}",
+        "storage",
+        "Put a file by a signed link",
+        Auth.NONE,
+        body_bytes_max=FILE_BODY_BYTES_MAX,
+        limit=RateClass.UPLOAD,
+    ),
+)
+FILES_PATH: Final = "/api/v2/storage/files/"
+_STORE: Final = "/api/v2/storage"
+FILES: Final = (
+    Route(
+        "POST",
+        f"{_STORE}/upload",
+        "storage",
+        "Upload a file",
+        scope="storage:write",
+        body_bytes_max=FILE_BODY_BYTES_MAX,
+        limit=RateClass.UPLOAD,
+    ),
+    Route(
+        "POST",
+        f"{_STORE}/upload-from-url",
+        "storage",
+        "Upload what an address holds",
+        scope="storage:write",
+        limit=RateClass.UPLOAD,
+    ),
+    Route(
+        "POST",
+        f"{_STORE}/presigned-url",
+        "storage",
+        "A link to get or to put a file",
+        scope="storage:read",
+        or_scope="storage:write",
+        limit=RateClass.DOWNLOAD,
+    ),
+    Route(
+        "POST",
+        f"{_STORE}/confirm-upload",
+        "storage",
+        "Keep what was put by a link",
+        scope="storage:write",
+    ),
+    Route("GET", f"{_STORE}/files", "storage", "List files", scope="storage:read"),
+    Route(
+        "GET",
+        f"{FILES_PATH}{{key:path}}",
+        "storage",
+        "Download a file",
+        scope="storage:read",
+        limit=RateClass.DOWNLOAD,
+    ),
+    Route(
+        "HEAD",
+        f"{FILES_PATH}{{key:path}}",
+        "storage",
+        "Look at a file",
+        scope="storage:read",
+        limit=RateClass.DOWNLOAD,
+    ),
+    Route(
+        "DELETE", f"{FILES_PATH}{{key:path}}", "storage", "Delete a file", scope="storage:delete"
+    ),
+    Route("GET", f"{_STORE}/usage", "storage", "What files take up", scope="storage:read"),
 )
 _USERS: Final = "/api/admin/users"
 ADMIN_USERS: Final = (
@@ -425,6 +495,7 @@ ROUTES: Final = (
     *FILMS,
     *V1_GENERATION,
     *STORAGE,
+    *FILES,
     *ADMIN_USERS,
     *ADMIN_CREDITS,
     *ADMIN,

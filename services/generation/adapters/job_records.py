@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from kernel.event_store import EventStore
-from kernel.objects import ObjectStore
+from kernel.objects import ObjectStore, ObjectStoreAway
 from kernel.telemetry.metrics import child
 from kernel.unit import Unit
 from services.generation.adapters.due_list import (
@@ -61,7 +61,7 @@ class JobRecords:
         key = _claim_of(job)
         try:
             await self._objects.put_bytes(key, content)
-        except OSError as error:
+        except ObjectStoreAway as error:
             _log.error("output_not_kept", job_id=str(job.job_id), error=type(error).__name__)
             await self._not_kept(job, content)
             return

@@ -8,8 +8,8 @@ import asyncpg
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from kernel.identifiers import shown
-from kernel.links import MediaLinks
 from kernel.money import to_credits
+from kernel.objects import ObjectLinks
 from services.generation.adapters.queue import Place
 from services.generation.domain.catalogue import Model
 from services.generation.domain.prices import Price, QualityPrice
@@ -80,6 +80,8 @@ class OutputBody(BaseModel):
     duration_seconds: float | None
     size: int
     sha256: str
+    blurhash: str | None
+    safety: str | None
 
 
 class ErrorBody(BaseModel):
@@ -172,7 +174,7 @@ def task_body(
     row: asyncpg.Record | Mapping[str, Any],
     request: Mapping[str, Any] | None,
     progress: int,
-    links: MediaLinks,
+    objects: ObjectLinks,
     now: datetime,
     *,
     place: Place | None = None,
@@ -181,7 +183,7 @@ def task_body(
     where it stands in the queue, None once it has left it."""
     asked = request or {}
     outputs = [
-        _output_body(file, links, now)
+        _output_body(file, objects, now)
         for _, file in sorted(row["outputs"].items(), key=lambda item: int(item[0]))
     ]
     ready = outputs if row["stage"] == "completed" else []
@@ -214,19 +216,21 @@ def task_body(
     )
 
 
-def _output_body(file: Mapping[str, Any], links: MediaLinks, now: datetime) -> OutputBody:
+def _output_body(file: Mapping[str, Any], objects: ObjectLinks, now: datetime) -> OutputBody:
     thumbnail = file["thumbnail_key"]
     expires_at = now + LINK_LIFETIME
     return OutputBody(
         key=file["key"],
-        url=links.sign(file["key"], expires_at=expires_at),
-        thumbnail_url=links.sign(thumbnail, expires_at=expires_at) if thumbnail else None,
+        url=objects.link(file["key"], expires_at=expires_at),
+        thumbnail_url=objects.link(thumbnail, expires_at=expires_at) if thumbnail else None,
         mime_type=file["mime_type"],
         width=file["width"],
         height=file["height"],
         duration_seconds=file["duration_seconds"],
         size=file["size"],
         sha256=file["sha256"],
+        blurhash=file.get("blurhash"),
+        safety=file.get("safety"),
     )
 
 

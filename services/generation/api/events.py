@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 from kernel.errors import NotFound
 from kernel.http import Caller
 from kernel.identifiers import shown
-from kernel.links import MediaLinks
+from kernel.objects import ObjectLinks
 from kernel.sql import DATABASE_LOST
 from services.generation.adapters.feeds import Follower, Followers
 from services.generation.api.bodies import TaskBody, task_body
@@ -82,11 +82,11 @@ class News:
     ended: bool
 
 
-def news_of(past: Past, after: int, links: MediaLinks, now: datetime) -> News:
+def news_of(past: Past, after: int, objects: ObjectLinks, now: datetime) -> News:
     """The versions past `after` whose task does not look like that of the version before."""
     before, entries = None, []
     for row in past.rows:
-        body = task_body(row, past.request, 0, links, now)
+        body = task_body(row, past.request, 0, objects, now)
         if body != before and row["version"] > after:
             entries.append(FeedEntry(version=row["version"], task=body))
         before = body
@@ -107,7 +107,7 @@ class Feed:
         past = await self._histories.read(task_id, user_id)
         if past is None:
             raise NotFound("task_not_found", "There is no such task.")
-        return news_of(past, after, self._tasks.links, self._tasks.store.clock.now())
+        return news_of(past, after, self._tasks.objects, self._tasks.store.clock.now())
 
     async def frames(
         self, follower: Follower, task_id: UUID, user_id: UUID, news: News

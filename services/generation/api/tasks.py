@@ -14,7 +14,7 @@ from kernel.encryption import Personal
 from kernel.errors import Invalid, NotFound, Unavailable
 from kernel.event_store import EventStore
 from kernel.http import Attempt, Idempotency, Identity
-from kernel.links import MediaLinks
+from kernel.objects import ObjectStore
 from kernel.outbox import Publisher
 from kernel.unit import Unit
 from kernel.waiting import Turns, Waiters
@@ -74,7 +74,7 @@ class Tasks:
     publisher: Publisher
     waiters: Waiters
     turns: Turns
-    links: MediaLinks
+    objects: ObjectStore
     catalogue: Catalogue
     screening: Screening
     vendors: Vendors
@@ -207,7 +207,7 @@ class Tasks:
                 row,
                 json.loads(text) if (text := texts.get(_ref(row["task_id"]))) else None,
                 progress.get(row["task_id"], 0),
-                self.links,
+                self.objects,
                 now,
                 place=places.get(row["task_id"]),
             )
@@ -221,7 +221,7 @@ class Tasks:
         """The same without reading back what was just said, while nothing more has happened."""
         if row["stage"] != "queued":
             return await self.body(row)
-        return task_body(row, asked(request), 0, self.links, self.store.clock.now())
+        return task_body(row, asked(request), 0, self.objects, self.store.clock.now())
 
     def _creation(
         self,

@@ -242,6 +242,7 @@ class OutputProduced:
     object_key: str | None = None
     duration_s: float | None = None
     mime_type: str | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

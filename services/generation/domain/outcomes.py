@@ -18,7 +18,7 @@ _FREE = (
     ("declined", "The balance, or the key's monthly limit, did not cover it; nothing was asked."),
     ("credits_unavailable", "The ledger did not answer in time."),
     ("input_refused", "The provider refused the request."),
-    ("output_moderated", "The provider withheld the result."),
+    ("output_moderated", "The provider withheld the result, or it is not safe to be shown."),
     ("provider_failed", "The provider could not make it."),
     ("provider_unknown", "The provider's answer was lost, and not found again."),
     ("delivery_failed", "The result could not be fetched, or was not what was asked."),

@@ -286,6 +286,7 @@ def _produced(command: RecordProduced, state: Task) -> Sequence[TaskEvent]:
             at=command.at,
             duration_s=state.duration_s,
             mime_type=state.mime_type,
+            model_id=state.model_id,
         ),
     )
 

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from services.storage.adapters.media import MediaRefused, Wanted
 
 SECONDS_MAX: Final = 600.0
+UPLOAD_SECONDS_MAX: Final = 4 * 3600.0
 STREAMS_MAX: Final = 4
 """A film, its sound, and what some tools add: a time code, a cover, chapters."""
 OFF_BY_S_MAX: Final = 0.1
@@ -52,6 +53,7 @@ def frames(
     *,
     may_end_anywhere: bool = False,
     losses_max: float = 0.0,
+    seconds_max: float,
 ) -> Iterator[VideoFrame | AudioFrame]:
     """Every frame of these streams. `may_end_anywhere` where the file does not say its length;
     `losses_max` is the part of its packets that may be none of its sound or film.
@@ -74,22 +76,22 @@ def frames(
             continue
         for frame in decoded:
             if isinstance(frame, VideoFrame | AudioFrame):
-                _check_frame(frame)
+                _check_frame(frame, seconds_max)
                 yield frame
     if lost > packets * losses_max:
         raise ValueError("packets are damaged")
 
 
-def _check_frame(frame: VideoFrame | AudioFrame) -> None:
+def _check_frame(frame: VideoFrame | AudioFrame, seconds_max: float) -> None:
     if frame.is_corrupt:
         raise ValueError("a frame is damaged")
-    check_not_too_long(frame.time or 0.0)
+    check_not_too_long(frame.time or 0.0, seconds_max)
 
 
-def check_not_too_long(seconds: float) -> None:
+def check_not_too_long(seconds: float, seconds_max: float) -> None:
     """Raises MediaRefused (too_long)."""
-    if seconds > SECONDS_MAX:
-        raise MediaRefused("too_long", f"This lasts more than {SECONDS_MAX:g} seconds.")
+    if seconds > seconds_max:
+        raise MediaRefused("too_long", f"This lasts more than {seconds_max:g} seconds.")
 
 
 def check_duration(seconds: float, wanted: Wanted, off_by_s_max: float = OFF_BY_S_MAX) -> None:

@@ -39,6 +39,7 @@ class DueFetch:
     height: int | None
     duration_seconds: float | None
     mime_type: str | None
+    model_id: str | None
     claims: int
     attempts: int
     request_id: str
@@ -81,8 +82,8 @@ class DueList:
                 SET lease_until = $1::timestamptz + $2, claims = claims + 1
                 FROM due WHERE f.task_id = due.task_id AND f.output_index = due.output_index
                 RETURNING f.task_id, f.output_index, user_id, url, object_key, task_type,
-                    width, height, duration_seconds, mime_type, claims, attempts, request_id,
-                    causation_id, traceparent""",
+                    width, height, duration_seconds, mime_type, model_id, claims, attempts,
+                    request_id, causation_id, traceparent""",
                 now,
                 LEASE,
                 limit,
@@ -161,11 +162,13 @@ def record_fetch(unit: Unit, output: ExpectOutput, url: str, object_key: str | N
     """Due at once."""
     unit.record_sql(
         "INSERT INTO storage.output_fetches (task_id, output_index, user_id, url, object_key,"
-        " task_type, width, height, duration_seconds, mime_type, state, next_try_at, request_id,"
-        " causation_id, traceparent, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $12, $13, $14, $11)",
+        " task_type, width, height, duration_seconds, mime_type, model_id, state, next_try_at,"
+        " request_id, causation_id, traceparent, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'waiting', $12, $13, $14, $15,"
+        " $12)",
         *(output.task_id, output.index, output.user_id, url, object_key, output.task_type),
-        *(output.width, output.height, output.duration_seconds, output.mime_type, unit.now),
+        *(output.width, output.height, output.duration_seconds, output.mime_type),
+        *(output.model_id, unit.now),
         *(unit.origin.correlation_id, unit.origin.causation_id, unit.origin.traceparent),
     )
 

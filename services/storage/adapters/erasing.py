@@ -17,7 +17,9 @@ from services.storage.adapters.due_list import (
     EndedFetch,
     record_forgotten,
 )
+from services.storage.adapters.quotas import record_room
 from services.storage.domain import (
+    ERASED,
     OUTPUTS,
     EraseOutput,
     output_keys,
@@ -48,13 +50,16 @@ class Erasing:
         return LOOK_AGAIN_S if await self._due.has_any_of(user_id) else None
 
 
-async def erase_output(store: EventStore, objects: ObjectStore, fetch: EndedFetch) -> None:
+async def erase_output(
+    store: EventStore, objects: ObjectStore, fetch: EndedFetch, reason: str = ERASED
+) -> None:
     """What is stored of it, then what names it."""
     await delete_objects(objects, fetch)
 
     async def work(unit: Unit) -> None:
         stream_id = stream_of(fetch.task_id, fetch.output_index)
-        await unit.decide(OUTPUTS, stream_id, EraseOutput())
+        recorded = await unit.decide(OUTPUTS, stream_id, EraseOutput(reason))
+        record_room(unit, recorded)
         record_forgotten(unit, fetch)
 
     await store.transact(work)

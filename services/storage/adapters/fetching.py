@@ -1,16 +1,11 @@
 """Brings one output here and makes it what was asked for; knows no keys, no events, no retries.
 
-Pictures are made in threads of this process, films and sounds are looked at in children.
+Whatever it is, it is looked at in a child.
 """
 
-import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +14,7 @@ from kernel.errors import NotFound
 from kernel.objects import ObjectStore
 from kernel.outbound import Outbound, Unreachable
 from services.storage.adapters.media import MediaFacts, Wanted
-from services.storage.adapters.pictures import examine, fit_exactly, thumbnail
-from services.storage.adapters.sandbox import examined
+from services.storage.adapters.sandbox import Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +31,6 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
 }
 """What is kept, by the type of its task, and what fetching one may take: ten minutes of film at
 6 Mbit/s, of sound as CD."""
-PICTURES_AT_ONCE_MAX: Final = 2
-CHILDREN_AT_ONCE_MAX: Final = 2
-"""Decoding takes a core and up to a few hundred MB each."""
-PICTURES_NICENESS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -56,18 +46,11 @@ class OutputFetcher:
     """`objects` has a folder for files on their way; what a killed process leaves there, others
     sweep."""
 
-    def __init__(self, outbound: Outbound, objects: ObjectStore) -> None:
+    def __init__(self, outbound: Outbound, objects: ObjectStore, studio: Studio) -> None:
         self._outbound = outbound
         self._objects = objects
         self._folder = objects.incoming
-        self._threads = ThreadPoolExecutor(
-            PICTURES_AT_ONCE_MAX, thread_name_prefix="pictures", initializer=_yield_to_requests
-        )
-        self._children = asyncio.Semaphore(CHILDREN_AT_ONCE_MAX)
-
-    async def aclose(self) -> None:
-        """Begin nothing more; what is being made ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._studio = studio
 
     @asynccontextmanager
     async def fetched(
@@ -80,20 +63,14 @@ class OutputFetcher:
 
         Raises:
             Unreachable, Refused: as `Outbound.fetch_to_file` does.
-            MediaRefused: as the examine of its medium does.
-            CheckFailed: as `sandbox.examined` does.
+            MediaRefused, CheckFailed: as `Studio.examined` does.
         """
         stem = new_id().hex
         received, fitted, small = (self._folder / f"{stem}.{n}" for n in range(3))
         try:
             await self._receive(url, object_key, received, BOUNDS[wanted.kind])
-            if wanted.kind == "image":
-                made = partial(_make, received, fitted, small, wanted)
-                yield await asyncio.get_running_loop().run_in_executor(self._threads, made)
-            else:
-                async with self._children:
-                    facts = await examined(received, small, wanted)
-                yield FetchedOutput(received, small, facts)
+            facts = await self._studio.examined(received, small, wanted, fitted)
+            yield FetchedOutput(fitted if fitted.exists() else received, small, facts)
         finally:
             _remove(received, fitted, small)
 
@@ -107,22 +84,6 @@ class OutputFetcher:
             await self._objects.fetch(object_key, path)
         except NotFound:
             raise Unreachable("output_gone", "The output is not in the object store.") from None
-
-
-def _yield_to_requests() -> None:
-    """Linux keeps a priority for each thread: whoever waits for an answer goes before pictures."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, 0, PICTURES_NICENESS)
-
-
-def _make(received: Path, fitted: Path, small: Path, wanted: Wanted) -> FetchedOutput:
-    path, facts = received, examine(received)
-    width, height = wanted.width, wanted.height
-    if width is not None and height is not None and (facts.width, facts.height) != (width, height):
-        fit_exactly(received, fitted, width, height)
-        path, facts = fitted, examine(fitted)
-    thumbnail(path, small)
-    return FetchedOutput(path, small, facts)
 
 
 def _remove(*paths: Path) -> None:

@@ -10,7 +10,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from services.storage.adapters.decoding import OFF_BY_S_MAX, check_duration, frames, opened
+from services.storage.adapters.blurhashes import blurhash_of
+from services.storage.adapters.decoding import (
+    OFF_BY_S_MAX,
+    SECONDS_MAX,
+    check_duration,
+    frames,
+    opened,
+)
+from services.storage.adapters.endings import mp4_ends_where_it_says
 from services.storage.adapters.media import (
     THUMBNAIL_SIDE_PX,
     MediaFacts,
@@ -19,23 +27,48 @@ from services.storage.adapters.media import (
     checked_type,
     digest_of,
 )
+from services.storage.adapters.scoring import Score
 from services.storage.adapters.sounds import Loudness
 
 MIME_TYPE: Final = "video/mp4"
 PIXELS_MAX: Final = 4_096 * 2_304
 """Of a frame: 4K, the cinema's or television's, lying or standing."""
 FRAMES_MAX: Final = 60 * 600
+SCORED_FRAMES_MAX: Final = 60
+SCORED_EVERY_S: Final = 1.0
+_SCORED_SIDE_PX: Final = 256
+
+
+class Worst:
+    """The highest score of a film's frames: one of a second, and of a long film as many as may be,
+    spread over its length."""
+
+    def __init__(self, score: Score | None, length_s: float) -> None:
+        self._score = score
+        self._every_s = max(SCORED_EVERY_S, length_s / SCORED_FRAMES_MAX)
+        self._next_s = -float("inf")
+        self._count = 0
+        self.score: float | None = None
+
+    def see(self, frame: VideoFrame, at_s: float) -> None:
+        if self._score is None or at_s < self._next_s or self._count >= SCORED_FRAMES_MAX:
+            return
+        self._next_s = at_s + self._every_s
+        self._count += 1
+        self.score = max(self.score or 0.0, self._score(picture_of(frame, _SCORED_SIDE_PX)))
 
 
 class _Shown:
     """What was seen so far of a film of `width` x `height` px."""
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, score: Score | None) -> None:
         self.width, self.height = stream.codec_context.width, stream.codec_context.height
         self._middle: VideoFrame | None = None
         self._count = 0
         self._first_s = self._last_s = 0.0
-        self._middle_s = float((stream.duration or 0) * (stream.time_base or 0)) / 2
+        length_s = float((stream.duration or 0) * (stream.time_base or 0))
+        self._middle_s = length_s / 2
+        self.worst = Worst(score, length_s)
         self._usual_s = 1 / float(stream.average_rate or 1)
 
     def see(self, frame: VideoFrame) -> None:
@@ -50,6 +83,7 @@ class _Shown:
             self._first_s = self._last_s
         if self._middle is None or self._last_s - self._first_s <= self._middle_s:
             self._middle = frame
+        self.worst.see(frame, self._last_s)
 
     def middle_frame(self) -> VideoFrame:
         """Raises ValueError when none was seen."""
@@ -69,33 +103,32 @@ class _Shown:
         return self._last_s - self._first_s + self.frame_s
 
 
-def examine(path: Path, poster: Path, wanted: Wanted) -> MediaFacts:
+def examine(path: Path, poster: Path, wanted: Wanted, score: Score | None = None) -> MediaFacts:
     """The facts of an MP4 that decodes to its end, film and sound; `poster` is written.
 
-    An avatar is a film that must be heard.
+    An avatar is a film that must be heard. `score` tells how unsafe a picture is, 0 to 1.
 
     Raises:
         MediaRefused: unsupported_type, too_many_pixels, too_many_frames, damaged_film, too_long,
             wrong_size, wrong_duration, silent.
     """
     checked_type(path, (MIME_TYPE,), wanted)
-    heard = Loudness()
+    heard = Loudness(SECONDS_MAX)
     with opened(path, "mp4", "damaged_film") as container:
         film, sounds = _streams(container)
-        shown = _Shown(film)
-        _check_size(shown.width, shown.height, wanted)
-        for frame in frames(container, [film, *sounds]):
+        shown = _Shown(film, score)
+        check_size(shown.width, shown.height, wanted)
+        for frame in frames(container, [film, *sounds], seconds_max=SECONDS_MAX):
             if isinstance(frame, AudioFrame):
                 heard.hear(frame)
             else:
                 shown.see(frame)
         middle = shown.middle_frame()
-        if not _ends_where_it_says(path):
+        if not mp4_ends_where_it_says(path):
             raise ValueError("a box is cut short")
     if wanted.kind == "avatar" and heard.is_silent:
         raise MediaRefused("silent", "Nobody is heard speaking.")
     check_duration(shown.seconds, wanted, max(OFF_BY_S_MAX, shown.frame_s))
-    _write_poster(middle, poster)
     return MediaFacts(
         mime_type=MIME_TYPE,
         width=shown.width,
@@ -103,6 +136,8 @@ def examine(path: Path, poster: Path, wanted: Wanted) -> MediaFacts:
         sha256=digest_of(path),
         size=path.stat().st_size,
         duration_seconds=round(shown.seconds, 3),
+        blurhash=write_poster(middle, poster),
+        nsfw_score=shown.worst.score,
     )
 
 
@@ -115,7 +150,7 @@ def _streams(container: InputContainer) -> tuple[VideoStream, tuple[AudioStream,
     return films[0], tuple(sounds)
 
 
-def _check_size(width: int, height: int, wanted: Wanted) -> None:
+def check_size(width: int, height: int, wanted: Wanted) -> None:
     if width * height > PIXELS_MAX:
         raise MediaRefused("too_many_pixels", "This film has too many pixels.")
     asked = wanted.width, wanted.height
@@ -123,25 +158,17 @@ def _check_size(width: int, height: int, wanted: Wanted) -> None:
         raise MediaRefused("wrong_size", f"This film is {width}x{height}, not as was asked for.")
 
 
-def _ends_where_it_says(path: Path) -> bool:
-    """Whether the boxes of an MP4 fill the file exactly (ISO 14496-12, 4.2)."""
-    size = path.stat().st_size
-    at = 0
-    with path.open("rb") as file:
-        while at < size:
-            file.seek(at)
-            head = file.read(16)
-            length = int.from_bytes(head[:4])
-            if length == 0:  # to the end of the file
-                return True
-            at += int.from_bytes(head[8:]) if length == 1 else length
-            if length < 8 and length != 1:  # noqa: PLR2004 - the length and the name
-                return False
-    return at == size
+def write_poster(frame: VideoFrame, target: Path) -> str:
+    """Write it as a WebP of at most a thumbnail's sides; its blurhash."""
+    small = picture_of(frame, THUMBNAIL_SIDE_PX)
+    small.save(target, "WEBP", quality=80, method=0)
+    return blurhash_of(small)
 
 
-def _write_poster(frame: VideoFrame, target: Path) -> None:
-    scale = min(1.0, THUMBNAIL_SIDE_PX / max(frame.width, frame.height))
+def picture_of(frame: VideoFrame, long_side_px: int) -> Image.Image:
+    """It in RGB, its longer side at most so long; never enlarged."""
+    scale = min(1.0, long_side_px / max(frame.width, frame.height))
     width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-    small = frame.reformat(width, height, format="rgb24", interpolation="AREA")
-    Image.fromarray(small.to_ndarray()).save(target, "WEBP", quality=80, method=0)
+    return Image.fromarray(
+        frame.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+    )

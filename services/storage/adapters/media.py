@@ -1,7 +1,8 @@
 """What is said of every medium: what was asked for, what came, why it is refused; decodes nothing.
 
 Refusals of all media: unsupported_type, wrong_size, wrong_duration, silent, too_many_pixels,
-too_many_frames, too_long, too_complex, damaged_picture, damaged_film, damaged_sound.
+too_many_frames, too_long, too_complex, damaged_picture, damaged_film, damaged_sound,
+damaged_document; and, for what they show, unsafe_output and unsafe_content.
 """
 
 import hashlib
@@ -36,7 +37,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """`width` and `height` in pixels as shown; `size` in bytes; `sha256` in hex, of the file."""
+    """`width` and `height` in pixels as shown; `size` in bytes; `sha256` in hex, of the file.
+
+    `blurhash` paints the picture, or the film's poster, in a few colours until it is there.
+    `nsfw_score` is 0 to 1, of a film its worst frame's; `safety` is allow, review or block by it,
+    and None where nothing was scored.
+    """
 
     mime_type: str
     width: int | None
@@ -44,6 +50,22 @@ class MediaFacts:
     sha256: str
     size: int
     duration_seconds: float | None = None
+    blurhash: str | None = None
+    nsfw_score: float | None = None
+    safety: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """From which scores on a picture waits for a person's review, or is blocked."""
+
+    review_from: float
+    block_from: float
+
+    def verdict(self, score: float) -> str:
+        if score >= self.block_from:
+            return "block"
+        return "review" if score >= self.review_from else "allow"
 
 
 def type_of(path: Path) -> str | None:

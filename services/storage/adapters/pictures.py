@@ -1,26 +1,26 @@
 """Looks at and remakes pictures; knows no keys and no owners, and trusts no name or header.
 
-Every function here blocks on the CPU for up to seconds: call it with `asyncio.to_thread` (Pillow
-lets other threads run). A decoder's own faults are contained by no child process, as those of films
-and sounds are: the limits below, checked before decoding, are what stands.
+Every function here blocks on the CPU for up to seconds, and a decoder may have faults of its own:
+it runs in a child process. The limits below are checked before anything is decoded.
 """
 
 import math
-import re
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngInfo
 
+from services.storage.adapters.marks import png_marks, profile_of, xmp_of
 from services.storage.adapters.media import (
     THUMBNAIL_SIDE_PX,
     MediaFacts,
     MediaRefused,
+    Wanted,
     digest_of,
     type_of,
 )
@@ -29,7 +29,6 @@ MAX_PIXELS: Final = 40_000_000
 MAX_FRAMES: Final = 500
 MAX_ANIMATION_PIXELS: Final = 4 * MAX_PIXELS
 MAX_SIDE_PX: Final = 16_383  # WebP's limit
-DIGITAL_SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 _FORMATS: Final = {
     "image/png": "PNG",
@@ -38,7 +37,7 @@ _FORMATS: Final = {
     "image/webp": "WEBP",
     "image/gif": "GIF",
 }
-_TURNS: Final = {
+TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -48,18 +47,44 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _FIRST_SIDEWAYS: Final = 5
-_SOURCE_TYPE: Final = re.compile(re.escape(DIGITAL_SOURCE_TYPES) + r"([A-Za-z]{1,64})\b", re.ASCII)
-_TEXT_KEY: Final = "digitalSourceType"
-_MAX_PROFILE_BYTES: Final = 64 * 1024
 # How many times larger than the result a cheap first reduction may leave a picture.
 _GAP: Final = 2.0
 # Run-length matching after PNG's filters: as small as level 3 on photographs, a third faster.
-_PNG_SPEED: Final = {"compress_level": 3, "compress_type": zlib.Z_RLE}
+PNG_SPEED: Final = {"compress_level": 3, "compress_type": zlib.Z_RLE}
 _WEBP_SPEED: Final = {"quality": 80, "method": 0}
 
 # Both are Pillow's only for the whole process; a warning would decode the bomb all the same.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was seen; `small` is the thumbnail, in L, LA, RGB or RGBA."""
+
+    facts: MediaFacts
+    small: Image.Image
+
+
+def look(path: Path, small_path: Path, fitted: Path, wanted: Wanted) -> Looked:
+    """As `examine`, then `fit_exactly` to `fitted` where the size is not the one wanted, then
+    `thumbnail` to `small_path`; decoded once.
+
+    Raises:
+        MediaRefused: as `examine` does.
+    """
+    with opened(path, MAX_PIXELS) as image:
+        image.verify()
+    with opened(path, MAX_PIXELS) as image:
+        decode_every_frame(image, MAX_PIXELS)
+        size = upright_size(image)
+        asked = (wanted.width or size[0], wanted.height or size[1])
+        if asked == size:
+            return Looked(_facts(path, mime_type_of(image), size), write_small(image, small_path))
+        _check_possible(*asked)
+        remade = _write_fitted(image, fitted, *asked)
+        small = write_small(remade, small_path, like=image)
+    return Looked(_facts(fitted, "image/png", asked), small)
 
 
 def examine(path: Path, *, max_pixels: int = MAX_PIXELS) -> MediaFacts:
@@ -71,15 +96,11 @@ def examine(path: Path, *, max_pixels: int = MAX_PIXELS) -> MediaFacts:
     Raises:
         MediaRefused: unsupported_type, too_many_pixels, too_many_frames, damaged_picture.
     """
-    with _opened(path, max_pixels) as image:
+    with opened(path, max_pixels) as image:
         image.verify()
-    with _opened(path, max_pixels) as image:
-        _decode_every_frame(image, max_pixels)
-        width, height = image.size
-        if _orientation(image) >= _FIRST_SIDEWAYS:
-            width, height = height, width
-        mime_type = Image.MIME["JPEG" if image.format == "MPO" else str(image.format)]
-    return MediaFacts(mime_type, width, height, digest_of(path), path.stat().st_size)
+    with opened(path, max_pixels) as image:
+        decode_every_frame(image, max_pixels)
+        return _facts(path, mime_type_of(image), upright_size(image))
 
 
 def fit_exactly(source: Path, target_path: Path, width: int, height: int) -> None:
@@ -92,12 +113,9 @@ def fit_exactly(source: Path, target_path: Path, width: int, height: int) -> Non
         MediaRefused: as `examine` does.
         ValueError: no picture has this size.
     """
-    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX and width * height < MAX_PIXELS):
-        raise ValueError(f"no picture is {width}x{height}")
-    with _opened(source, MAX_PIXELS) as image:
-        remade = _remade(image, width, height)
-        marks, profile = _png_marks(image), _profile(image)
-    remade.save(target_path, "PNG", pnginfo=marks, icc_profile=profile, **_PNG_SPEED)
+    _check_possible(width, height)
+    with opened(source, MAX_PIXELS) as image:
+        _write_fitted(image, target_path, width, height)
 
 
 def thumbnail(source: Path, target_path: Path, long_side_px: int = THUMBNAIL_SIDE_PX) -> None:
@@ -108,31 +126,54 @@ def thumbnail(source: Path, target_path: Path, long_side_px: int = THUMBNAIL_SID
     Raises:
         MediaRefused: as `examine` does.
     """
-    with _opened(source, MAX_PIXELS) as image:
-        scale = min(1.0, long_side_px / max(image.size))
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        if _orientation(image) >= _FIRST_SIDEWAYS:
-            width, height = height, width
-        remade = _remade(image, width, height)
-        source_type, profile = _source_type(image), _profile(image)
-    xmp = xmp_packet(source_type).encode() if source_type else b""
+    with opened(source, MAX_PIXELS) as image:
+        write_small(image, target_path, long_side_px)
+
+
+def write_small(
+    image: Image.Image,
+    target_path: Path,
+    long_side_px: int = THUMBNAIL_SIDE_PX,
+    *,
+    like: Image.Image | None = None,
+) -> Image.Image:
+    """As `thumbnail`, of a picture that is open; metadata is that of `like`, or its own."""
+    scale = min(1.0, long_side_px / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in upright_size(image))
+    remade = _remade(image, width, height)
+    xmp, profile = xmp_of(like or image), profile_of(like or image)
     remade.save(target_path, "WEBP", xmp=xmp, icc_profile=profile or b"", **_WEBP_SPEED)
+    return remade
 
 
-def xmp_packet(source_type: str) -> str:
-    """XMP that says nothing but the IPTC digital source type, like `algorithmicMedia`."""
-    return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<rdf:Description rdf:about=""'
-        ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-        f' Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPES}{source_type}"/>'
-        "</rdf:RDF></x:xmpmeta>"
-    )
+def _write_fitted(image: Image.Image, target_path: Path, width: int, height: int) -> Image.Image:
+    remade = _remade(image, width, height)
+    marks, profile = png_marks(image), profile_of(image)
+    remade.save(target_path, "PNG", pnginfo=marks, icc_profile=profile, **PNG_SPEED)
+    return remade
+
+
+def _check_possible(width: int, height: int) -> None:
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX and width * height < MAX_PIXELS):
+        raise ValueError(f"no picture is {width}x{height}")
+
+
+def _facts(path: Path, mime_type: str, size: tuple[int, int]) -> MediaFacts:
+    return MediaFacts(mime_type, *size, digest_of(path), path.stat().st_size)
+
+
+def mime_type_of(image: Image.Image) -> str:
+    return Image.MIME["JPEG" if image.format == "MPO" else str(image.format)]
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as shown, EXIF orientation applied."""
+    width, height = image.size
+    return (height, width) if orientation_of(image) >= _FIRST_SIDEWAYS else (width, height)
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """A picture whose type and size are allowed, not decoded yet; its damage is a refusal."""
     name = _FORMATS.get(type_of(path) or "")
     with path.open("rb") as file:
@@ -159,26 +200,29 @@ def _too_many_pixels() -> MediaRefused:
     return MediaRefused("too_many_pixels", "This picture has too many pixels.")
 
 
-def _decode_every_frame(image: Image.Image, max_pixels: int) -> None:
+def decode_every_frame(image: Image.Image, max_pixels: int) -> list[float]:
+    """How long each is shown, in ms; of a still picture there is one, and it says nothing."""
     image.load()
+    durations_ms = [image.info.get("duration", 0)]
     pixels = image.width * image.height
     for number in range(1, MAX_FRAMES + 1):
         try:
             image.seek(number)
         except EOFError:
             image.seek(0)
-            return
+            return durations_ms
         _check_pixels(image, max_pixels)
         pixels += image.width * image.height
         if pixels > MAX_ANIMATION_PIXELS:
             raise MediaRefused("too_many_pixels", "This animation has too many pixels.")
         image.load()
+        durations_ms.append(image.info.get("duration", 0))
     raise MediaRefused("too_many_frames", "This animation has too many frames.")
 
 
 def _remade(image: Image.Image, width: int, height: int) -> Image.Image:
     """The first frame upright, `width` x `height`, without metadata."""
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     size = (height, width) if orientation >= _FIRST_SIDEWAYS else (width, height)
     cover = max(size[0] / image.width, size[1] / image.height)
     # A JPEG is decoded at a half, quarter or eighth where that is enough.
@@ -189,8 +233,8 @@ def _remade(image: Image.Image, width: int, height: int) -> Image.Image:
     if remade.size != size:
         box = _centre_box(remade.size, size)
         remade = remade.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=_GAP)
-    if orientation in _TURNS:
-        remade = remade.transpose(_TURNS[orientation])
+    if orientation in TURNS:
+        remade = remade.transpose(TURNS[orientation])
     if remade is image:
         remade = image.copy()
     remade.info = {}
@@ -220,29 +264,5 @@ def _workable(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def _source_type(image: Image.Image) -> str | None:
-    """The digital source type that the picture claims in XMP or in a PNG text."""
-    xmp = image.info.get("xmp", b"")
-    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
-    claimed = _SOURCE_TYPE.search(f"{text} {image.info.get(_TEXT_KEY, '')}")
-    return claimed[1] if claimed else None
-
-
-def _png_marks(image: Image.Image) -> PngInfo:
-    marks = PngInfo()
-    if source_type := _source_type(image):
-        marks.add_itxt("XML:com.adobe.xmp", xmp_packet(source_type))
-        marks.add_text(_TEXT_KEY, DIGITAL_SOURCE_TYPES + source_type)
-    return marks
-
-
-def _profile(image: Image.Image) -> bytes | None:
-    """The colour profile, where it still fits the mode that the picture is written in."""
-    profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or len(profile) > _MAX_PROFILE_BYTES:
-        return None
-    return profile if image.mode in {"RGB", "RGBA", "P"} else None

@@ -12,6 +12,7 @@ from kernel.event_store import EventStore
 from kernel.objects import ObjectStore
 from services.storage.adapters.due_list import DueList
 from services.storage.adapters.erasing import erase_output
+from services.storage.domain import DELETED
 
 BATCH: Final = 16
 """A task has fewer outputs."""
@@ -31,6 +32,6 @@ class Removing:
         """Some outputs of the task, until there is none."""
         ended = await self._due.ended_of(task_id, BATCH, by=TASK)
         for fetch in ended:
-            await erase_output(self._store, self._objects, fetch)
+            await erase_output(self._store, self._objects, fetch, DELETED)
         await self._due.hasten(task_id, self._store.clock.now(), BATCH, by=TASK)
         return LOOK_AGAIN_S if await self._due.has_any_of(task_id, by=TASK) else None

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from PIL import Image, ImageDraw
 
 from services.storage.adapters.decoding import (
+    SECONDS_MAX,
     check_duration,
     check_not_too_long,
     frames,
@@ -52,7 +53,8 @@ _UNKNOWN_LENGTHS: Final = (0, 0xFFFFFFFF)  # of a WAV that was sent while it was
 class Loudness:
     """How loud a sound was from block to block, 1 at most, and how long in seconds and frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
         self.frames = 0
         self.seconds = 0.0
         self._peaks: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
@@ -62,7 +64,7 @@ class Loudness:
         """Raises MediaRefused (too_long)."""
         self.frames += 1
         self.seconds += frame.samples / frame.sample_rate
-        check_not_too_long(self.seconds)
+        check_not_too_long(self.seconds, self._seconds_max)
         for part in self._as_floats.resample(frame):
             loud = np.nan_to_num(np.abs(part.to_ndarray().astype(np.float32)).max(axis=0))
             starts = np.arange(0, len(loud), max(1, frame.sample_rate // _BLOCKS_PER_S))
@@ -79,24 +81,37 @@ class Loudness:
         return [float(peak) for peak in np.maximum.reduceat(peaks, starts)]
 
 
-def examine(path: Path, waveform: Path, wanted: Wanted) -> MediaFacts:
+def examine(
+    path: Path,
+    waveform: Path,
+    wanted: Wanted,
+    *,
+    seconds_max: float = SECONDS_MAX,
+    may_be_silent: bool = False,
+) -> MediaFacts:
     """The facts of an MP3 or WAV that decodes to its end and can be heard; `waveform` is written.
 
     Raises:
         MediaRefused: unsupported_type, damaged_sound, too_long, wrong_duration, silent.
     """
     mime_type = checked_type(path, FORMATS, wanted)
-    heard = Loudness()
+    heard = Loudness(seconds_max)
     with opened(path, FORMATS[mime_type], "damaged_sound") as container:
         stream = _only_stream(container, CODECS[mime_type])
         open_end = mime_type == "audio/wav" and _riff_length(path) in _UNKNOWN_LENGTHS
         losses_max = LOSSES_MAX if mime_type == "audio/mpeg" else 0.0
-        for frame in frames(container, [stream], may_end_anywhere=open_end, losses_max=losses_max):
+        for frame in frames(
+            container,
+            [stream],
+            may_end_anywhere=open_end,
+            losses_max=losses_max,
+            seconds_max=seconds_max,
+        ):
             if isinstance(frame, AudioFrame):
                 heard.hear(frame)
         if heard.frames < _frames_said(path) - _FRAMES_OFF_MAX:
             raise ValueError("the end is missing")
-    if heard.is_silent:
+    if heard.frames == 0 or (heard.is_silent and not may_be_silent):
         raise MediaRefused("silent", "There is nothing to hear.")
     check_duration(heard.seconds, wanted)
     draw(heard, waveform)

@@ -16,7 +16,7 @@ import structlog
 from kernel.context import caused_by
 from kernel.errors import Unavailable
 from kernel.event_store import EventStore
-from kernel.objects import ObjectStore
+from kernel.objects import ObjectStore, ObjectStoreAway
 from kernel.outbound import Refused, Unreachable
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Recorded, Unit
@@ -31,6 +31,7 @@ from services.storage.adapters.due_list import (
 from services.storage.adapters.erasing import delete_objects
 from services.storage.adapters.fetching import BOUNDS, OutputFetcher
 from services.storage.adapters.media import MediaRefused, Wanted
+from services.storage.adapters.quotas import record_room
 from services.storage.domain import (
     OUTPUTS,
     KeepOutput,
@@ -163,8 +164,8 @@ class OutputWorker:
             # A slow claimant must not write over the object of one that has committed its hash.
             if not await self._due.renew(fetch, self._store.clock.now()):
                 raise Overtaken
-            await self._objects.put_file(key, output.path, facts.mime_type)
-            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE)
+            await self._objects.put_file(key, output.path, facts.mime_type, give=True)
+            await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE, give=True)
         return StoredFile(
             key=key,
             mime_type=facts.mime_type,
@@ -174,6 +175,9 @@ class OutputWorker:
             height=facts.height,
             duration_seconds=facts.duration_seconds,
             thumbnail_key=small,
+            blurhash=facts.blurhash,
+            nsfw_score=facts.nsfw_score,
+            safety=facts.safety,
         )
 
     @asynccontextmanager
@@ -207,7 +211,9 @@ class OutputWorker:
             return
 
         async def work(unit: Unit) -> None:
-            await unit.decide(OUTPUTS, stream_of(fetch.task_id, fetch.output_index), ending)
+            stream_id = stream_of(fetch.task_id, fetch.output_index)
+            recorded = await unit.decide(OUTPUTS, stream_id, ending)
+            record_room(unit, recorded)
             if isinstance(ending, KeepOutput):
                 record_end(unit, fetch, "done")
             else:
@@ -230,7 +236,7 @@ class OutputWorker:
     async def _forget_claim(self, fetch: DueFetch) -> None:
         """What generation had left for us has its own key now, or is refused."""
         if fetch.object_key is not None:
-            with suppress(OSError):
+            with suppress(ObjectStoreAway):
                 await self._objects.delete(fetch.object_key)
 
     def _notice(self, recorded: Sequence[Recorded[Any]], _: object) -> None:

@@ -1,5 +1,5 @@
-"""The rules of storage: an output is expected, then stored or rejected, once and for good. What is
-stored is erased with its owner, or with its task.
+"""An output is expected, then stored or rejected, once and for good. What is stored is erased with
+its owner, with its task, or because its user wants so.
 
 It knows no bytes and no addresses. Sizes are bytes, sides are pixels.
 """
@@ -14,6 +14,10 @@ from kernel.errors import NotFound
 from kernel.messages import Aggregate, Decider
 
 NOBODY: Final = UUID(int=0)
+DELETED: Final = "deleted"
+EXPIRED: Final = "expired"
+ERASED: Final = "erased"
+"""Why a file is gone: its user wanted so, its time was over, its user was erased."""
 
 PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "image/png": ("images", "png"),
@@ -29,7 +33,8 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What is kept under `key`; `sha256` in hex, of exactly the bytes that are served."""
+    """What is kept under `key`; `sha256` in hex, of exactly the bytes that are served. `safety` is
+    allow or review by `nsfw_score`, 0 to 1; both are None where nothing was scored."""
 
     key: str
     mime_type: str
@@ -39,6 +44,9 @@ class StoredFile:
     height: int | None
     duration_seconds: float | None
     thumbnail_key: str | None
+    blurhash: str | None = None
+    nsfw_score: float | None = None
+    safety: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class ExpectOutput:
     height: int | None
     duration_seconds: float | None = None
     mime_type: str | None = None
+    account_id: UUID | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,8 @@ class RefuseOutput:
 class EraseOutput:
     """Nobody is to have it any more, and its objects are gone."""
 
+    reason: str = ERASED
+
 
 @dataclass(frozen=True, slots=True)
 class OutputExpected:
@@ -83,14 +95,18 @@ class OutputExpected:
     height: int | None
     duration_seconds: float | None = None
     mime_type: str | None = None
+    account_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OutputStored:
+    """`account_id` pays for its storage; None where nobody knew it yet."""
+
     task_id: UUID
     user_id: UUID
     index: int
     file: StoredFile
+    account_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +120,15 @@ class OutputRejected:
 
 @dataclass(frozen=True, slots=True)
 class OutputErased:
+    """`key` and `size` are those of the file; an early event lacks them."""
+
     task_id: UUID
     user_id: UUID
     index: int
+    key: str = ""
+    size: int = 0
+    account_id: UUID | None = None
+    reason: str = ERASED
 
 
 OutputCommand: TypeAlias = ExpectOutput | KeepOutput | RefuseOutput | EraseOutput
@@ -127,14 +149,19 @@ class Output:
     task_id: UUID = NOBODY
     user_id: UUID = NOBODY
     index: int = 0
+    account_id: UUID | None = None
+    key: str = ""
+    size: int = 0
 
 
-def evolve(state: Output, event: OutputEvent) -> Output:
+def evolve_output(state: Output, event: OutputEvent) -> Output:
     match event:
         case OutputExpected():
-            return Output(Status.EXPECTED, event.task_id, event.user_id, event.index)
-        case OutputStored():
-            return replace(state, status=Status.STORED)
+            return Output(
+                Status.EXPECTED, event.task_id, event.user_id, event.index, event.account_id
+            )
+        case OutputStored(file=file):
+            return replace(state, status=Status.STORED, key=file.key, size=file.size)
         case OutputRejected():
             return replace(state, status=Status.REJECTED)
         case OutputErased():
@@ -143,7 +170,7 @@ def evolve(state: Output, event: OutputEvent) -> Output:
             assert_never(event)
 
 
-def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
+def decide_output(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
     """The first ending stands; repeats and what comes after it are nothing, but for the erasure of
     what was stored.
 
@@ -154,12 +181,12 @@ def decide(command: OutputCommand, state: Output) -> Sequence[OutputEvent]:
     if state.status == Status.NONE:
         raise NotFound("output_not_expected", "Nobody has announced this output.")
     if isinstance(command, EraseOutput):
-        return (_erased(state),) if state.status == Status.STORED else ()
+        return (_erased(state, command.reason),) if state.status == Status.STORED else ()
     if state.status != Status.EXPECTED:
         return ()
     match command:
         case KeepOutput(file):
-            return (OutputStored(state.task_id, state.user_id, state.index, file),)
+            return (_stored(state, file),)
         case RefuseOutput(code, message):
             return (OutputRejected(state.task_id, state.user_id, state.index, code, message),)
         case _:
@@ -176,21 +203,34 @@ def _expected(command: ExpectOutput) -> OutputExpected:
         height=command.height,
         duration_seconds=command.duration_seconds,
         mime_type=command.mime_type,
+        account_id=command.account_id,
     )
 
 
-def _erased(state: Output) -> OutputErased:
-    return OutputErased(state.task_id, state.user_id, state.index)
+def _stored(state: Output, file: StoredFile) -> OutputStored:
+    return OutputStored(state.task_id, state.user_id, state.index, file, state.account_id)
+
+
+def _erased(state: Output, reason: str) -> OutputErased:
+    return OutputErased(
+        task_id=state.task_id,
+        user_id=state.user_id,
+        index=state.index,
+        key=state.key,
+        size=state.size,
+        account_id=state.account_id,
+        reason=reason,
+    )
 
 
 OUTPUT: Aggregate[OutputEvent, Output] = Aggregate(
     name="output",
     state=Output,
     initial_state=Output,
-    evolve=evolve,
+    evolve=evolve_output,
     events=(OutputExpected, OutputStored, OutputRejected, OutputErased),
 )
-OUTPUTS: Decider[OutputCommand, OutputEvent, Output] = Decider(OUTPUT, decide)
+OUTPUTS: Decider[OutputCommand, OutputEvent, Output] = Decider(OUTPUT, decide_output)
 
 
 def stream_of(task_id: UUID, index: int) -> str:

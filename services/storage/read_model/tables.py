@@ -1,0 +1,5 @@
+"""Where the read model of storage lies."""
+
+from sqlalchemy import MetaData
+
+TABLES = MetaData(schema="storage_read")
