@@ -14,12 +14,13 @@ from services.storage.domain import (
     OutputRejected,
     OutputStored,
     StorageEvent,
+    StorageMeasured,
     UploadBegun,
     UploadEnded,
 )
 
 
-def announce(recorded: Recorded[StorageEvent]) -> PublicEvent | None:
+def announce(recorded: Recorded[StorageEvent | StorageMeasured]) -> PublicEvent | None:
     match recorded.event:
         case OutputStored(task_id, user_id, index, file):
             return public.OutputStored(
@@ -46,6 +47,14 @@ def announce(recorded: Recorded[StorageEvent]) -> PublicEvent | None:
         case FileDeleted(_, user_id, account_id, key, size, reason):
             return public.FileDeleted(
                 user_id=user_id, account_id=account_id, key=key, size=size, reason=reason
+            )
+        case StorageMeasured(user_id, account_id, day, byte_hours):
+            return (
+                public.StorageMeasured(
+                    account_id=account_id, user_id=user_id, day=day, byte_hours=byte_hours
+                )
+                if byte_hours
+                else None
             )
         case OutputExpected() | UploadBegun() | UploadEnded():
             return None

@@ -215,6 +215,7 @@ def test_each_route_says_its_class() -> None:
     assert classes["POST", GENERATE] is RateClass.GENERATION
     assert classes["POST", "/auth/register"] is RateClass.AUTH
     assert classes["POST", "/api/v2/storage/upload"] is RateClass.UPLOAD
+    assert classes["POST", "/api/v2/storage/verify"] is RateClass.ANONYMOUS
     assert classes["GET", "/api/v2/storage/files/{key:path}"] is RateClass.DOWNLOAD
     assert {path for (_, path), limit in classes.items() if limit is None} == {
         *("/livez", "/readyz"),

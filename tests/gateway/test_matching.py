@@ -72,7 +72,7 @@ def test_every_route_that_takes_a_key_asks_for_a_scope_that_users_have() -> None
     assert scopes <= USER_SCOPES
 
 
-def test_only_sign_in_signed_links_and_own_pages_are_open() -> None:
+def test_only_sign_in_signed_links_verdicts_and_own_pages_are_open() -> None:
     open_paths = {
         found.path for found in ROUTES if found.auth is Auth.NONE and found.service != GATEWAY
     }
@@ -81,4 +81,4 @@ def test_only_sign_in_signed_links_and_own_pages_are_open() -> None:
     by_mailed_link = {"/auth/verify-email", "/auth/password/forgot", "/auth/password/reset"}
     sign_in |= by_mailed_link
     by_token = {"/api/v2/generation/callbacks/{provider}/{token}"}
-    assert open_paths == sign_in | by_token | {"/media/{key:path}"}
+    assert open_paths == sign_in | by_token | {"/media/{key:path}", "/api/v2/storage/verify"}

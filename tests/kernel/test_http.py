@@ -243,6 +243,25 @@ async def test_other_media_are_refused(client: httpx.AsyncClient, kind: str) -> 
     answer = await client.post("/things", content=b"x", headers={"content-type": kind})
     assert answer.status_code == 415
     assert answer.json()["error"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("PUT", "/files/a.png", 404), ("PUT", "/things", 415), ("POST", "/files/a.png", 415)],
+)
+async def test_a_file_of_any_type_may_be_put_where_files_are_alone(
+    tokens: InternalTokens, method: str, path: str, status: int
+) -> None:
+    async def is_ready() -> bool:
+        return True
+
+    app = create_app("test", [], internal_tokens=tokens, ready=is_ready, files_put_under="/files/")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as client:
+        answer = await client.request(
+            method, path, content=b"x", headers={"content-type": "image/png"}
+        )
+    assert answer.status_code == status
     assert answer.headers["x-request-id"]
 
 

@@ -390,6 +390,7 @@ COUNTS_OF_THINGS = {
     "smartspec_outbox_pending",
     "smartspec_platform_losses_units",
     "smartspec_reconciliation_differences",
+    "smartspec_storage_orphans",
     "smartspec_inbox_messages",
     "smartspec_database_pool_connections",
 }

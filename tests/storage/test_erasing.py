@@ -12,8 +12,10 @@ from kernel.leavers import Leavers
 from kernel.projections import rebuild, verify
 from kernel.testing import envelope_of
 from services.storage.adapters import erasing
+from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.due_list import LEASE
 from services.storage.adapters.erasing import LOOK_AGAIN_S, Erasing
+from services.storage.adapters.unwanted import Unwanted
 from services.storage.domain import OUTPUT
 from services.storage.inbox import subscriptions
 from services.storage.read_model import READ_MODEL
@@ -44,8 +46,14 @@ async def erase(world: World, user_id: UUID = USER) -> None:
     await attend(world)
 
 
+async def no_upload(*_: object) -> None:
+    raise AssertionError("nothing was uploaded")
+
+
 async def attend(world: World) -> int:
-    steps = Erasing(world.store, world.objects)
+    unwanted = Unwanted(world.store.database, world.objects, world.clock)
+    deleting = Deleting(world.store, unwanted)
+    steps = Erasing(world.store, world.objects, deleting, no_upload)
     erasures = Leavers(world.store.database, world.clock, "storage.erasures", steps.erase)
     taken = 0
     while now := await erasures.attend():

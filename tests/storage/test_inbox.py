@@ -1,9 +1,11 @@
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from contracts.credits import PlanChanged
 from contracts.envelope import Envelope
 from contracts.generation import OutputProduced
 from kernel.clock import new_id
@@ -11,6 +13,8 @@ from kernel.event_store import EventStore
 from kernel.inbox import Inbox
 from kernel.sql import Database
 from kernel.testing import FakeClock, envelope_of
+from kernel.unit import Unit
+from services.storage.adapters.plans import plan_of, record_plan
 from services.storage.domain import OUTPUT, Output, Status, stream_of
 from services.storage.inbox import subscriptions
 
@@ -143,3 +147,37 @@ async def test_the_address_is_in_no_event(inbox: Inbox, store: EventStore) -> No
             "SELECT string_agg(data::text, ' ') FROM storage.events"
         )
     assert "canary" not in written
+
+
+def plan_changed(user_id: UUID, plan: str, changed_at: datetime) -> Envelope:
+    event = PlanChanged(
+        account_id=UUID(int=8), user_id=user_id, plan_before="", plan=plan, changed_at=changed_at
+    )
+    return envelope_of(event, subject=f"account-{UUID(int=8)}")
+
+
+async def test_the_latest_plan_of_a_user_is_remembered_in_whatever_order_it_is_heard(
+    inbox: Inbox, store: EventStore, clock: FakeClock
+) -> None:
+    user_id, now = new_id(), clock.now()
+
+    await inbox.receive(plan_changed(user_id, "pro", now))
+    await inbox.receive(plan_changed(user_id, "free", now - timedelta(days=1)))
+
+    assert await plan_of(store.database, user_id) == "pro"
+    assert await plan_of(store.database, UUID(int=1)) is None
+
+
+async def test_a_plan_that_a_request_told_gives_way_to_what_is_heard(
+    inbox: Inbox, store: EventStore, clock: FakeClock
+) -> None:
+    user_id = new_id()
+
+    async def told(unit: Unit) -> None:
+        record_plan(unit, user_id, UUID(int=8), "free")
+
+    await store.transact(told)
+    await inbox.receive(plan_changed(user_id, "pro", clock.now()))
+    await store.transact(told)
+
+    assert await plan_of(store.database, user_id) == "pro"

@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from kernel.errors import Error, Invalid, Malformed, TooLarge, TooSlow, UnsupportedMedia
 from services.storage.adapters import receiving
-from services.storage.adapters.receiving import ReceivedFile, receive_file
+from services.storage.adapters.receiving import ReceivedFile, receive_body, receive_file
 
 KIND = "multipart/form-data; boundary=edge"
 MAX = 1_000
@@ -230,3 +230,27 @@ async def test_a_file_that_is_there_already_is_not_written_over(tmp_path: Path) 
         await received(tmp_path, form(part()))
 
     assert (tmp_path / "target").read_bytes() == b"mine"
+
+
+async def test_a_body_of_exactly_its_size_is_written(tmp_path: Path) -> None:
+    await receive_body(request([b"ab", b"", b"cd"], "image/png"), tmp_path / "target", 4)
+
+    assert (tmp_path / "target").read_bytes() == b"abcd"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        (request([b"abc"]), Invalid),
+        (request([b"abc", b"de"]), TooLarge),
+        (request([b"abcd"], length="5"), TooLarge),
+        (request([b"ab"], leaves=True), Malformed),
+    ],
+)
+async def test_a_body_of_another_size_leaves_no_file(
+    tmp_path: Path, asked: Request, kind: type[Error]
+) -> None:
+    with pytest.raises(kind):
+        await receive_body(asked, tmp_path / "target", 4)
+
+    assert not any_in(tmp_path)

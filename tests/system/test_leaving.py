@@ -96,6 +96,8 @@ def test_an_erased_user_leaves_no_words_and_no_files_and_the_ledger_stays(
     wait_until(lambda: all(task["prompt"] is None for task in user.tasks()))
     assert _count(product, "generation.personal", "owner_id", user_id) == 0
     assert _count(product, "storage_read.files", "user_id", user_id) == 0
+    wait_until(lambda: _is_proven(product, user_id), 60)
+    assert _count(product, "storage_read.stays", "user_id", user_id) == 0
     assert user.history()[: len(before)] == before
     assert user.balance()["used_credits"] == done["credits_used"]
     assert _ask(user).status_code == 403
@@ -104,6 +106,11 @@ def test_an_erased_user_leaves_no_words_and_no_files_and_the_ledger_stays(
 def _count(product: Product, table: str, column: str, user_id: UUID) -> int:
     [row] = product.rows(f"SELECT count(*) FROM {table} WHERE {column} = $1", user_id)
     return int(row["count"])
+
+
+def _is_proven(product: Product, user_id: UUID) -> bool:
+    [row] = product.rows("SELECT proven_at FROM storage.erasures WHERE user_id = $1", user_id)
+    return row["proven_at"] is not None
 
 
 def _ask(user: User) -> httpx.Response:

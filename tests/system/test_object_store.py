@@ -172,3 +172,16 @@ def test_neither_the_secret_nor_a_link_is_in_what_the_processes_say(
 
     assert bucket.secret not in words
     assert "X-Amz-Signature" not in words
+
+
+def test_the_sweep_finds_a_file_whose_object_is_not_in_the_bucket(
+    product: Product, user: User, bucket: Bucket
+) -> None:
+    key = made(user)["outputs"][0]["key"]
+    assert proof(product, "services.storage", "sweep")[0] == 0
+
+    waiting_client(bucket).delete_object(Bucket=bucket.name, Key=key)
+    status, words = proof(product, "services.storage", "sweep")
+
+    assert status == 1, words
+    assert f"sweep: row: no_object: {key}" in words

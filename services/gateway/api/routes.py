@@ -20,6 +20,8 @@ from services.gateway.surfaces.translation import Translation
 JSON_BODY_BYTES_MAX: Final = 1_048_576
 FILE_BODY_BYTES_MAX: Final = 5 * 10**9 + 65_536
 """A file, and the form around it; it streams through, and storage knows what each may bring."""
+VERIFIED_BODY_BYTES_MAX: Final = (64 << 20) + 65_536
+"""The same for a file that anybody may bring, without an account."""
 GATEWAY: Final = "gateway"
 
 
@@ -419,6 +421,15 @@ FILES: Final = (
         "DELETE", f"{FILES_PATH}{{key:path}}", "storage", "Delete a file", scope="storage:delete"
     ),
     Route("GET", f"{_STORE}/usage", "storage", "What files take up", scope="storage:read"),
+    Route(
+        "POST",
+        f"{_STORE}/verify",
+        "storage",
+        "Ask if a file was generated here",
+        Auth.NONE,
+        body_bytes_max=VERIFIED_BODY_BYTES_MAX,
+        limit=RateClass.ANONYMOUS,
+    ),
 )
 _USERS: Final = "/api/admin/users"
 ADMIN_USERS: Final = (

@@ -86,7 +86,7 @@ class Accepting:
         if mime_type not in EXTENSIONS:
             raise MediaRefused("unsupported_type", "Files of this type are not taken.")
         _check(mime_type, wanted, brought.size)
-        facts = await self._studio.taken_in(brought.path, clean, small, mime_type)
+        facts = await self._studio.taken_in(brought.path, clean, small, mime_type, brought.sha256)
         is_picture = mime_type.startswith("image/")
         return Accepted(clean if is_picture else brought.path, facts, small)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from kernel.context import Origin
 from kernel.sql import Database
 from kernel.unit import Unit
+from services.storage.adapters.given_marks import record_file_gone
 from services.storage.domain import ExpectOutput
 
 LEASE: Final = timedelta(seconds=90)
@@ -179,6 +180,7 @@ def record_forgotten(unit: Unit, fetch: DueFetch | EndedFetch) -> None:
         "DELETE FROM storage.output_fetches WHERE task_id = $1 AND output_index = $2",
         *(fetch.task_id, fetch.output_index),
     )
+    record_file_gone(unit, fetch.user_id, fetch.task_id, fetch.output_index)
 
 
 def record_end(unit: Unit, fetch: DueFetch, state: str, error: str | None = None) -> None:

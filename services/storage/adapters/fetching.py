@@ -13,6 +13,8 @@ from kernel.clock import new_id
 from kernel.errors import NotFound
 from kernel.objects import ObjectStore
 from kernel.outbound import Outbound, Unreachable
+from services.storage.adapters.claims import Labelled, Made
+from services.storage.adapters.labelling import Labeller
 from services.storage.adapters.media import MediaFacts, Wanted
 from services.storage.adapters.sandbox import Studio
 
@@ -35,44 +37,59 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
 
 @dataclass(frozen=True)
 class FetchedOutput:
-    """Files of this moment: `facts` are those of `path`, and `thumbnail` is a WebP."""
+    """Files of this moment: `facts` are those of `path`, and `thumbnail` is a WebP. `labelled` says
+    what was written into it, where that was asked for."""
 
     path: Path
     thumbnail: Path
     facts: MediaFacts
+    labelled: Labelled | None = None
 
 
 class OutputFetcher:
     """`objects` has a folder for files on their way; what a killed process leaves there, others
     sweep."""
 
-    def __init__(self, outbound: Outbound, objects: ObjectStore, studio: Studio) -> None:
+    def __init__(
+        self,
+        outbound: Outbound,
+        objects: ObjectStore,
+        studio: Studio,
+        labeller: Labeller | None = None,
+    ) -> None:
         self._outbound = outbound
         self._objects = objects
         self._folder = objects.incoming
         self._studio = studio
+        self._labeller = labeller
 
     @asynccontextmanager
     async def fetched(
-        self, url: str, object_key: str | None, wanted: Wanted
+        self, url: str, object_key: str | None, wanted: Wanted, made: Made | None = None
     ) -> AsyncIterator[FetchedOutput]:
         """The output at `url`, or in the object store under `object_key`, as it was wanted: of a
-        kind that has `BOUNDS`. A picture is made to fit where its size is another.
+        kind that has `BOUNDS`. A picture is made to fit where its size is another. How it was
+        `made` is written into it, where there is a labeller.
 
         Its files are gone afterwards.
 
         Raises:
             Unreachable, Refused: as `Outbound.fetch_to_file` does.
-            MediaRefused, CheckFailed: as `Studio.examined` does.
+            MediaRefused, CheckFailed: as `Studio.examined` and `Labeller.label` do.
         """
         stem = new_id().hex
-        received, fitted, small = (self._folder / f"{stem}.{n}" for n in range(3))
+        received, fitted, small, labelled = (self._folder / f"{stem}.{n}" for n in range(4))
         try:
             await self._receive(url, object_key, received, BOUNDS[wanted.kind])
             facts = await self._studio.examined(received, small, wanted, fitted)
-            yield FetchedOutput(fitted if fitted.exists() else received, small, facts)
+            path = fitted if fitted.exists() else received
+            if self._labeller is None or made is None:
+                yield FetchedOutput(path, small, facts)
+                return
+            label = await self._labeller.label(path, labelled, facts, made, original=received)
+            yield FetchedOutput(labelled, small, label.facts, label)
         finally:
-            _remove(received, fitted, small)
+            _remove(received, fitted, small, labelled)
 
     async def _receive(self, url: str, object_key: str | None, path: Path, bounds: Bounds) -> None:
         if object_key is None:

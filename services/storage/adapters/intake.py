@@ -158,9 +158,11 @@ class Intake:
                 await _to_the_end(self.open.release(upload))
             raise
 
-    async def kept_key(self, upload_id: UUID) -> str:
-        """Empty for an upload that was not kept, or was deleted."""
+    async def kept_key(self, upload_id: UUID) -> str | None:
+        """Empty for an upload that was not kept, or was deleted; None while that is not known."""
         state, _ = await self._store.read(UPLOAD, UPLOAD.stream_id(upload_id))
+        if state.status == UploadStatus.BEGUN:
+            return None
         return state.key if state.status == UploadStatus.KEPT else ""
 
     async def end(self, upload: OpenUpload, reason: str) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 _HERE: Final = __name__.rpartition(".")[0]
 _SMALL: Final = 4 << 20
 """A small picture is never more, whatever it is made of."""
+_SIGNED: Final = 640 << 20
+"""As much as the largest film that is kept, and what is added to it."""
 _PICTURE: Final = 160 << 20
 """As many bytes as the largest picture has when it is decoded."""
 
@@ -32,4 +34,6 @@ JOBS: Final[Mapping[str, Job]] = {
     "take_in_film": Job(f"{_HERE}.recording_jobs:take_in_film", "damaged_film"),
     "take_in_sound": Job(f"{_HERE}.recording_jobs:take_in_sound", "damaged_sound"),
     "check_document": Job(f"{_HERE}.documents:check", "damaged_document"),
+    "mark_and_sign": Job(f"{_HERE}.marking:work", "damaged_file", _SIGNED),
+    "verify": Job(f"{_HERE}.verdicts:work", "damaged_file", cpu_s_max=30, timeout_s=60.0),
 }

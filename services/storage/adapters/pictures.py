@@ -229,7 +229,7 @@ def _remade(image: Image.Image, width: int, height: int) -> Image.Image:
     image.draft(
         None, (math.ceil(image.width * cover * _GAP), math.ceil(image.height * cover * _GAP))
     )
-    remade = _workable(image)
+    remade = workable(image)
     if remade.size != size:
         box = _centre_box(remade.size, size)
         remade = remade.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=_GAP)
@@ -251,7 +251,7 @@ def _centre_box(
     return margin_x, margin_y, inside[0] - margin_x, inside[1] - margin_y
 
 
-def _workable(image: Image.Image) -> Image.Image:
+def workable(image: Image.Image) -> Image.Image:
     """Decoded, in a mode that can be resampled and written: L, LA, RGB or RGBA."""
     image.load()
     if image.mode.startswith("I;16"):

@@ -64,7 +64,7 @@ async def receive_file(
         Malformed: the client left before the end.
     """
     boundary = _boundary(request)
-    if _claimed_bytes(request) > max_bytes + OVERHEAD_BYTES_MAX:
+    if claimed_bytes(request) > max_bytes + OVERHEAD_BYTES_MAX:
         raise _too_large(max_bytes)
     with _Sink(target) as sink:
         form = _Form(sink, max_bytes, boundary)
@@ -94,7 +94,7 @@ async def receive_body(
         Invalid: there are fewer.
         TooSlow, Malformed: as `receive_file` does.
     """
-    if _claimed_bytes(request) > size:
+    if claimed_bytes(request) > size:
         raise _too_large(size)
     received = 0
     with _Sink(target) as sink:
@@ -123,7 +123,8 @@ def _boundary(request: Request) -> bytes:
     return options[b"boundary"]
 
 
-def _claimed_bytes(request: Request) -> int:
+def claimed_bytes(request: Request) -> int:
+    """Of the whole body, as its sender says; 0 when nothing is said."""
     claimed = request.headers.get("content-length", "")
     return int(claimed) if claimed.isdecimal() else 0
 

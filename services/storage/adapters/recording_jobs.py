@@ -27,7 +27,9 @@ def listen(order: Order) -> Facts:
 
 def take_in_film(order: Order) -> Facts:
     mime_type = order["mime_type"]
-    return asdict(uploaded_films.take_in(*_paths(order), mime_type, score_of(order)))
+    return asdict(
+        uploaded_films.take_in(*_paths(order), mime_type, score_of(order), order["sha256"])
+    )
 
 
 def take_in_sound(order: Order) -> Facts:
@@ -36,6 +38,7 @@ def take_in_sound(order: Order) -> Facts:
         Wanted("audio", mime_type=order["mime_type"]),
         seconds_max=UPLOAD_SECONDS_MAX,
         may_be_silent=True,
+        sha256=order["sha256"],
     )
     return asdict(facts)
 

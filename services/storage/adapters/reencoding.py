@@ -47,7 +47,7 @@ def take_in(path: Path, clean: Path, small_path: Path, mime_type: str) -> Looked
         durations_ms = decode_every_frame(image, MAX_PIXELS)
         size = upright_size(image)
         small = write_small(image, small_path)
-        options = _options(image, mime_type, path)
+        options = options_like(image, mime_type, path)
         if len(durations_ms) > 1 and mime_type != "image/jpeg":  # a JPEG's others are not shown
             _write_animation(image, clean, options, durations_ms)
         else:
@@ -86,7 +86,7 @@ def _kept(image: Image.Image) -> dict[str | tuple[int, int], Any]:
     return {name: image.info[name] for name in _KEPT_OF_INFO if name in image.info}
 
 
-def _options(image: Image.Image, mime_type: str, path: Path) -> Mapping[str, Any]:
+def options_like(image: Image.Image, mime_type: str, path: Path) -> Mapping[str, Any]:
     """How to write one like it."""
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or len(profile) > _PROFILE_BYTES_MAX:

@@ -84,12 +84,18 @@ class Studio:
         return facts
 
     async def taken_in(
-        self, path: Path, clean: Path, thumbnail: Path, mime_type: str
+        self,
+        path: Path,
+        clean: Path,
+        thumbnail: Path,
+        mime_type: str,
+        sha256: str | None = None,
     ) -> MediaFacts:
         """The facts of an upload of this type; its small picture is written to `thumbnail`.
 
         Of a picture all that is none is left out: it is written anew to `clean`, and the facts are
-        those of `clean`. Films and sounds stay as they are, and `clean` is not written.
+        those of `clean`. Films and sounds stay as they are, and `clean` is not written; `sha256` is
+        theirs, where it is known: to hash a gigabyte again takes a second.
 
         Raises:
             MediaRefused: as the take_in of its medium; also too_complex, unsafe_content.
@@ -99,6 +105,7 @@ class Studio:
         if name is None:
             raise MediaRefused("unsupported_type", "Files of this type are no medium.")
         order = {"path": path, "clean": clean, "thumbnail": thumbnail, "mime_type": mime_type}
+        order["sha256"] = sha256
         facts = await self._facts(name, order)
         if facts.safety == "block":
             raise MediaRefused("unsafe_content", "This file is not safe to be shown.")

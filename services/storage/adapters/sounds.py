@@ -88,8 +88,10 @@ def examine(
     *,
     seconds_max: float = SECONDS_MAX,
     may_be_silent: bool = False,
+    sha256: str | None = None,
 ) -> MediaFacts:
     """The facts of an MP3 or WAV that decodes to its end and can be heard; `waveform` is written.
+    `sha256` is the file's, where it is known.
 
     Raises:
         MediaRefused: unsupported_type, damaged_sound, too_long, wrong_duration, silent.
@@ -116,7 +118,7 @@ def examine(
     check_duration(heard.seconds, wanted)
     draw(heard, waveform)
     size, duration_s = path.stat().st_size, round(heard.seconds, 3)
-    return MediaFacts(mime_type, None, None, digest_of(path), size, duration_s)
+    return MediaFacts(mime_type, None, None, sha256 or digest_of(path), size, duration_s)
 
 
 def draw(heard: Loudness, target: Path) -> None:

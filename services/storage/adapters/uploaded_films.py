@@ -69,8 +69,11 @@ class _Walked:
     end: int
 
 
-def take_in(path: Path, poster: Path, mime_type: str, score: Score | None) -> MediaFacts:
-    """The facts of an MP4 or WebM that can be read to its end; `poster` is written.
+def take_in(
+    path: Path, poster: Path, mime_type: str, score: Score | None, sha256: str | None = None
+) -> MediaFacts:
+    """The facts of an MP4 or WebM that can be read to its end; `poster` is written. `sha256` is the
+    file's, where it is known.
 
     Raises:
         MediaRefused: unsupported_type, too_many_pixels, too_many_frames, too_long, damaged_film.
@@ -102,7 +105,7 @@ def take_in(path: Path, poster: Path, mime_type: str, score: Score | None) -> Me
         mime_type=mime_type,
         width=width,
         height=height,
-        sha256=digest_of(path),
+        sha256=sha256 or digest_of(path),
         size=path.stat().st_size,
         duration_seconds=round(seconds, 3),
         blurhash=blurhash,

@@ -95,6 +95,19 @@ class OpenUploads:
             )
         return [OpenUpload(**row) for row in rows]
 
+    async def take_away(self, user_id: UUID, now: datetime, limit: int) -> Sequence[OpenUpload]:
+        """Some of that user's, whoever has them in hand: he can't end them any more."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "UPDATE storage.uploads SET claims = claims + 1,"
+                " claimed_until = $2::timestamptz + $3,"
+                " lease_until = greatest(lease_until, $2 + $3) WHERE upload_id = ANY(ARRAY("
+                "SELECT upload_id FROM storage.uploads WHERE user_id = $1"
+                f" LIMIT $4 FOR UPDATE SKIP LOCKED)) RETURNING {_COLUMNS}",
+                *(user_id, now, LEASE, limit),
+            )
+        return [OpenUpload(**row) for row in rows]
+
     async def renew(self, upload: OpenUpload, now: datetime) -> bool:
         """Lease it anew; False when another has it, or it has ended."""
         async with self._database.connection() as connection:

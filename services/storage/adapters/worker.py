@@ -30,6 +30,8 @@ from services.storage.adapters.due_list import (
 )
 from services.storage.adapters.erasing import delete_objects
 from services.storage.adapters.fetching import BOUNDS, OutputFetcher
+from services.storage.adapters.given_marks import give_mark
+from services.storage.adapters.labelling import made_of
 from services.storage.adapters.media import MediaRefused, Wanted
 from services.storage.adapters.quotas import record_room
 from services.storage.domain import (
@@ -154,9 +156,10 @@ class OutputWorker:
             duration_seconds=fetch.duration_seconds,
             mime_type=fetch.mime_type,
         )
+        made = made_of(fetch, self._store.clock.now())
         async with (
             self._leased(fetch),
-            self._outputs.fetched(fetch.url, fetch.object_key, wanted) as output,
+            self._outputs.fetched(fetch.url, fetch.object_key, wanted, made) as output,
         ):
             facts = output.facts
             key = output_key(fetch.user_id, fetch.task_id, fetch.output_index, facts.mime_type)
@@ -164,6 +167,8 @@ class OutputWorker:
             # A slow claimant must not write over the object of one that has committed its hash.
             if not await self._due.renew(fetch, self._store.clock.now()):
                 raise Overtaken
+            if output.labelled is not None:
+                await give_mark(self._store.database, output.labelled, made, key)
             await self._objects.put_file(key, output.path, facts.mime_type, give=True)
             await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE, give=True)
         return StoredFile(

@@ -8,6 +8,7 @@ from services.storage.api.presigned import add_presigned
 from services.storage.api.shelf import Shelf
 from services.storage.api.uploads import add_uploads
 from services.storage.api.usage import add_usage
+from services.storage.api.verify import verify_routes
 
 
 def file_routes(shelf: Shelf) -> APIRouter:
@@ -19,4 +20,4 @@ def file_routes(shelf: Shelf) -> APIRouter:
     return router
 
 
-__all__ = ["MEDIA", "Media", "Shelf", "file_routes", "media_routes"]
+__all__ = ["MEDIA", "Media", "Shelf", "file_routes", "media_routes", "verify_routes"]

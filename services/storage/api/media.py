@@ -13,8 +13,9 @@ from kernel.links import MediaLinks
 from kernel.objects import ObjectStore, StoredObject
 from kernel.sql import Database
 from services.storage import read_model
+from services.storage.adapters.coming import Coming
 from services.storage.adapters.receiving import receive_body
-from services.storage.adapters.uploads import OpenUploads
+from services.storage.adapters.uploads import OpenUpload, OpenUploads
 from services.storage.api.serving import PARTS, served
 
 MEDIA = "/media/"
@@ -26,6 +27,7 @@ class Media:
     objects: ObjectStore
     links: MediaLinks
     open: OpenUploads
+    coming: Coming
     clock: Clock
 
 
@@ -66,8 +68,10 @@ def media_routes(media: Media) -> APIRouter:
         media.links.verify_put(key, expires, signature, now, size=size, content_type=type)
         if request.headers.get("content-type", "").strip().lower() != type:
             raise Forbidden("invalid_signature", "This link is for another Content-Type.")
-        await _check_is_open(media, key)
-        return Response(headers={"ETag": await _put(media, request, key, int(size), type)})
+        user_id = (await _open_upload(media, key)).user_id
+        with media.coming.sent(user_id, int(size), int(size)):
+            etag = await _put(media, request, key, int(size), type)
+        return Response(headers={"ETag": etag})
 
     return router
 
@@ -80,13 +84,15 @@ async def _put(media: Media, request: Request, key: str, size: int, content_type
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
     try:
-        await _check_is_open(media, key)
+        await _open_upload(media, key)
     except Rejected:  # it has ended meanwhile, and what it had was deleted before this came
         await media.objects.delete(key)
         raise
     return stored.etag
 
 
-async def _check_is_open(media: Media, key: str) -> None:
-    if await media.open.put_to(key, media.clock.now()) is None:
+async def _open_upload(media: Media, key: str) -> OpenUpload:
+    upload = await media.open.put_to(key, media.clock.now())
+    if upload is None:
         raise Rejected("upload_ended", "This upload has ended.")
+    return upload

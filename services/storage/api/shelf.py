@@ -8,6 +8,7 @@ from kernel.objects import ObjectStore
 from kernel.outbound import Outbound
 from kernel.sql import Database
 from services.storage.adapters.accepting import Accepting
+from services.storage.adapters.coming import Coming
 from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.intake import Intake, Owner
 from services.storage.api.serving import no_such_file
@@ -25,6 +26,7 @@ class Shelf:
     objects: ObjectStore
     outbound: Outbound
     accepting: Accepting
+    coming: Coming
     intake: Intake
     deleting: Deleting
     idempotency: Idempotency

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from kernel.clock import new_id
-from kernel.errors import Error, TooLarge, VendorFailed
+from kernel.errors import Error, Rejected, TooLarge, VendorFailed
 from kernel.http import Attempt, Caller, Identity, Replay, Resumed, idempotency_key
 from kernel.outbound import OutboundFailed
 from kernel.unit import Unit
 from services.storage.adapters.accepting import Brought
 from services.storage.adapters.quotas import quota_exceeded, room_of
-from services.storage.adapters.receiving import receive_file
+from services.storage.adapters.receiving import claimed_bytes, receive_file
 from services.storage.api.shelf import Shelf, owner_of
 from services.storage.api.words import FromUrlRequest, UploadAnswer
 
@@ -45,7 +45,9 @@ def add_uploads(router: APIRouter, shelf: Shelf) -> None:
         written anew without what does not belong to them."""
         caller.require("storage:write")
         async with _coming(shelf, caller) as (path, bytes_max):
-            received = await receive_file(request, path, bytes_max)
+            claimed = min(claimed_bytes(request) or bytes_max, bytes_max)
+            with shelf.coming.sent(caller.user_id, claimed, bytes_max):
+                received = await receive_file(request, path, bytes_max)
             attempt = await idempotency_key(
                 request, str(caller.user_id), bytes.fromhex(received.sha256)
             )
@@ -62,7 +64,8 @@ def add_uploads(router: APIRouter, shelf: Shelf) -> None:
         if (earlier := await _earlier(shelf, caller, attempt)) is not None:
             return earlier
         async with _coming(shelf, caller) as (path, bytes_max):
-            brought = await _fetched(shelf, body.url, path, bytes_max)
+            with shelf.coming.fetched(caller.user_id):
+                brought = await _fetched(shelf, body.url, path, bytes_max)
             return await _kept(shelf, caller, brought, attempt)
 
 
@@ -126,6 +129,12 @@ async def _earlier(shelf: Shelf, caller: Identity, attempt: Attempt | None) -> J
             return JSONResponse(answer, status, {"Idempotency-Replayed": "true"})
         case Resumed(resource):
             key = await shelf.intake.kept_key(UUID(hex=resource))
+            if key is None:
+                raise Rejected(
+                    "idempotency_in_progress",
+                    "The first request with this key still runs.",
+                    retry_after_s=5,
+                )
             if key:
                 return await _answered(shelf, caller, key, attempt)
             await shelf.idempotency.forget(attempt)

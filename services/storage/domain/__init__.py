@@ -1,5 +1,22 @@
 """The rules of storage: pure, and all that its other files know of them."""
 
+from services.storage.domain.measurement import (
+    MEASUREMENT,
+    MEASUREMENTS,
+    MICROSECONDS_OF_AN_HOUR,
+    Measurement,
+    MeasureStorage,
+    StorageMeasured,
+    decide_measurement,
+)
+from services.storage.domain.naming import (
+    FOLDERS,
+    Owner,
+    is_ours,
+    is_wanted,
+    streams_of_key,
+    thumbnail_of,
+)
 from services.storage.domain.output import (
     DELETED,
     ERASED,
@@ -34,6 +51,7 @@ from services.storage.domain.quota import (
     StorageEvent,
     room_change,
 )
+from services.storage.domain.retention import FIRST_PLAN, Retention
 from services.storage.domain.upload import (
     EXTENSIONS,
     UPLOAD,
@@ -62,6 +80,11 @@ __all__ = [
     "ERASED",
     "EXPIRED",
     "EXTENSIONS",
+    "FIRST_PLAN",
+    "FOLDERS",
+    "MEASUREMENT",
+    "MEASUREMENTS",
+    "MICROSECONDS_OF_AN_HOUR",
     "NOBODY",
     "OUTPUT",
     "OUTPUTS",
@@ -77,6 +100,8 @@ __all__ = [
     "FileUploaded",
     "KeepOutput",
     "KeepUpload",
+    "MeasureStorage",
+    "Measurement",
     "Output",
     "OutputCommand",
     "OutputErased",
@@ -84,11 +109,14 @@ __all__ = [
     "OutputExpected",
     "OutputRejected",
     "OutputStored",
+    "Owner",
     "Quotas",
     "RefuseOutput",
+    "Retention",
     "RoomChange",
     "Status",
     "StorageEvent",
+    "StorageMeasured",
     "StoredFile",
     "Upload",
     "UploadBegun",
@@ -96,14 +124,19 @@ __all__ = [
     "UploadEnded",
     "UploadEvent",
     "UploadStatus",
+    "decide_measurement",
     "decide_output",
     "decide_upload",
+    "is_ours",
+    "is_wanted",
     "output_key",
     "output_keys",
     "room_change",
     "staging_key",
     "stream_of",
+    "streams_of_key",
     "thumbnail_key",
+    "thumbnail_of",
     "upload_key",
     "upload_thumbnail_key",
 ]

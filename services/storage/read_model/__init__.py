@@ -14,6 +14,7 @@ from services.storage.domain import (
     OutputRejected,
     OutputStored,
     StorageEvent,
+    StorageMeasured,
     UploadBegun,
     UploadEnded,
     output_keys,
@@ -38,7 +39,7 @@ from services.storage.read_model.stays import STAYS, Lain, arrived, lain, left
 from services.storage.read_model.tables import TABLES
 
 
-def project(recorded: Recorded[StorageEvent]) -> Iterable[Projected]:
+def project(recorded: Recorded[StorageEvent | StorageMeasured]) -> Iterable[Projected]:
     event = recorded.event
     match event:
         case OutputStored():
@@ -55,6 +56,8 @@ def project(recorded: Recorded[StorageEvent]) -> Iterable[Projected]:
             yield drop_rows([key])
             yield left([key], recorded.at)
         case OutputExpected() | OutputRejected() | UploadBegun() | UploadEnded():
+            return
+        case StorageMeasured():
             return
         case _:
             assert_never(event)

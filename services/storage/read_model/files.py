@@ -49,6 +49,8 @@ FILES: Final = Table(
     Column("facts", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("files_by_user", "user_id", "created_at", "key"),
+    Index("files_by_sha256", "sha256"),
+    Index("files_by_age", "created_at", "key"),
 )
 """An output has a task and its index, an upload an id of its own. `facts` are all of the file."""
 

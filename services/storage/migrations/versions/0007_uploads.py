@@ -6,24 +6,28 @@ revision = "0007"
 down_revision = "0006"
 
 
+HEADS = """
+    UPDATE storage.streams AS head SET state = head.state || jsonb_build_object(
+        'account_id', NULL,
+        'key', coalesce(stored.data->'file'->>'key', ''),
+        'size', coalesce((stored.data->'file'->>'size')::bigint, 0))
+    FROM storage.streams AS same
+    LEFT JOIN storage.events AS stored
+        ON stored.stream_id = same.stream_id AND stored.type = 'OutputStored'
+    WHERE head.stream_id = same.stream_id AND head.stream_id LIKE 'output-%'
+        AND NOT head.state ? 'size'"""
+"""Heads from before are what the same events fold to now."""
+QUOTAS = """
+    INSERT INTO storage.quotas (user_id, used_bytes, files)
+    SELECT (state->>'user_id')::uuid, sum((state->>'size')::bigint), count(*)
+    FROM storage.streams WHERE stream_id LIKE 'output-%' AND state->>'status' = 'stored'
+    GROUP BY 1"""
+
+
 def upgrade() -> None:
     _tables()
-    # Heads from before are what the same events fold to now.
-    op.execute("""
-        UPDATE storage.streams AS head SET state = head.state || jsonb_build_object(
-            'account_id', NULL,
-            'key', coalesce(stored.data->'file'->>'key', ''),
-            'size', coalesce((stored.data->'file'->>'size')::bigint, 0))
-        FROM storage.streams AS same
-        LEFT JOIN storage.events AS stored
-            ON stored.stream_id = same.stream_id AND stored.type = 'OutputStored'
-        WHERE head.stream_id = same.stream_id AND head.stream_id LIKE 'output-%'
-            AND NOT head.state ? 'size'""")
-    op.execute("""
-        INSERT INTO storage.quotas (user_id, used_bytes, files)
-        SELECT (state->>'user_id')::uuid, sum((state->>'size')::bigint), count(*)
-        FROM storage.streams WHERE stream_id LIKE 'output-%' AND state->>'status' = 'stored'
-        GROUP BY 1""")
+    op.execute(HEADS)
+    op.execute(QUOTAS)
 
 
 def _tables() -> None:
