@@ -20,7 +20,7 @@ _TAIL: Final = f"\r\n--{BOUNDARY}--\r\n".encode()
 
 async def sent(url: str, path: Path, headers: Mapping[str, str] | None = None) -> tuple[float, Any]:
     """Send the file as the one field of a form; the seconds that it took, and the answer."""
-    size = len(_HEAD) + path.stat().st_size + len(_TAIL)
+    size = len(_HEAD) + bytes_of(path) + len(_TAIL)
     named = {
         **(headers or {}),
         "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
@@ -47,6 +47,10 @@ async def got(url: str, size: int, headers: Mapping[str, str] | None = None) -> 
     if received != size:
         raise RuntimeError(f"{received} bytes came, of {size}")
     return took_s
+
+
+def bytes_of(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _session() -> aiohttp.ClientSession:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from bench.copying import got, sent
+from bench.copying import bytes_of, got, sent
 from bench.peer import ROOT, arguments, say
 from kernel.runtime import quiet_port
 
@@ -38,9 +38,9 @@ async def measure(path: Path) -> None:
             _serving(PROXY, upstream) as url,
         ):
             sent_s, _ = await sent(url, path)
-            size = copy.stat().st_size
+            size = bytes_of(copy)
             got_s = await got(url, size)
-    mib = path.stat().st_size / 2**20
+    mib = bytes_of(path) / 2**20
     say({"upload_mib_per_s": mib / sent_s, "download_mib_per_s": mib / got_s})
 
 
@@ -79,7 +79,7 @@ def _upstream(copy: Path, port: int) -> None:
                 file.write(chunk)
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
-        return JSONResponse({"size": copy.stat().st_size})
+        return JSONResponse({"size": bytes_of(copy)})
 
     async def get(_: Request) -> Response:
         return FileResponse(copy)

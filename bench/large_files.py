@@ -1,8 +1,11 @@
-"""A film as large as is wanted: one second of noise, over and over, as H.264 in an MP4."""
+"""Files as large as is wanted: a 3D model (GLB) whose buffer is noise, and a film (H.264 in an MP4)
+of one second of noise, over and over.
+"""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -13,7 +16,21 @@ from bench.repetitions import SEED
 WIDTH_PX: Final = 1_920
 HEIGHT_PX: Final = 1_080
 FRAMES_PER_S: Final = 24
+CHUNK_BYTES: Final = 1 << 20
 _TIME_BASE: Final = Fraction(1, FRAMES_PER_S)
+
+
+def write_model(target: Path, buffer_bytes: int) -> None:
+    """A GLB 2.0 (Khronos glTF 2.0, 4.4) with a buffer of so many bytes, a whole number of MiB."""
+    scene = b'{"asset":{"version":"2.0"}} '
+    dice = np.random.default_rng(SEED)
+    with target.open("wb") as file:
+        whole = 12 + 8 + len(scene) + 8 + buffer_bytes
+        file.write(struct.pack("<4sII", b"glTF", 2, whole))
+        file.write(struct.pack("<I4s", len(scene), b"JSON") + scene)
+        file.write(struct.pack("<I4s", buffer_bytes, b"BIN\0"))
+        for _ in range(buffer_bytes // CHUNK_BYTES):
+            file.write(dice.bytes(CHUNK_BYTES))
 
 
 def write_noise_film(target: Path, bytes_min: int) -> None:
@@ -36,9 +53,9 @@ def write_noise_film(target: Path, bytes_min: int) -> None:
                 written += len(data)
 
 
-def _encoded(stream: av.VideoStream) -> list[Packet]:
+def _encoded(stream: av.VideoStream) -> list[Packet[Any]]:
     dice = np.random.default_rng(SEED)
-    packets = []
+    packets: list[Packet[Any]] = []
     for nth in range(FRAMES_PER_S):
         noise = dice.integers(0, 255, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(noise, format="rgb24")
