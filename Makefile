@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
-BENCHES := append relay consume handled ledger saga waiting in_flight main_job telemetry key_check ledger_size
+BENCHES := append relay consume handled ledger saga waiting in_flight storage main_job telemetry key_check ledger_size
 SERVICES := gateway keys credits generation storage simulator
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 

@@ -11,7 +11,7 @@ from bench.repetitions import RESULTS, Row
 README: Final = Path(__file__).parent / "README.md"
 BENCHES: Final = (
     *("append", "relay", "consume", "handled", "ledger", "ledger_size", "saga", "waiting"),
-    *("in_flight", "key_check"),
+    *("in_flight", "storage", "key_check"),
 )
 BEGIN: Final = "<!-- python -m bench.table writes what follows -->\n"
 END: Final = "<!-- until here -->\n"
