@@ -124,4 +124,5 @@ def _environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "OPENBLAS_NUM_THREADS": "1",  # its threads cost more to start than they save here
+        "ORT_DISABLE_TELEMETRY": "1",  # a thread of onnxruntime's that calls its maker
     }
