@@ -282,7 +282,7 @@ def _redirected(url: httpx.URL, response: httpcore.Response) -> httpx.URL:
     location = _header(response, b"location")
     try:
         if location and len(location) <= MAX_URL_CHARS:
-            return url.join(location)
+            return _readable(url.join(location))
     except (httpx.InvalidURL, ValueError):
         pass
     raise Refused("bad_redirect", "The address redirects to nowhere.")
@@ -294,10 +294,16 @@ def _header(response: httpcore.Response, name: bytes) -> str:
     return next(values, b"").decode("latin-1")
 
 
+def _readable(url: httpx.URL) -> httpx.URL:
+    """The same. Raises ValueError for a host like `xn--`, which httpx decodes only when asked."""
+    str(url.host)
+    return url
+
+
 def _parsed(url: str) -> httpx.URL:
     try:
         if len(url) <= MAX_URL_CHARS:
-            return httpx.URL(url)
+            return _readable(httpx.URL(url))
     except (httpx.InvalidURL, ValueError):
         pass
     raise Refused("bad_url", "The address cannot be read.")

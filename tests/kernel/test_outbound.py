@@ -285,6 +285,7 @@ async def test_tries_the_next_checked_address_when_one_is_dead(path: Path) -> No
         ("gopher://a.test/", "scheme_not_allowed"),
         ("http://a.test:port/", "bad_redirect"),
         ("http://0177.0.0.1/", "bad_redirect"),
+        ("http://xn--a/", "bad_redirect"),
         ("/" + "a" * 9000, "bad_redirect"),
         ("", "bad_redirect"),
     ],
@@ -366,6 +367,7 @@ async def test_the_proxies_of_the_environment_see_nothing(
     ("url", "code"),
     [
         ("ftp://a.test/", "scheme_not_allowed"),
+        ("http://xn--/", "bad_url"),
         ("file:///etc/passwd", "scheme_not_allowed"),
         ("a.test/x", "scheme_not_allowed"),
         ("", "scheme_not_allowed"),
