@@ -126,15 +126,19 @@ class Idempotency:
                 *(attempt.principal, attempt.route, attempt.key, status, body),
             )
 
-    async def forget(self, attempt: Attempt | None) -> None:
-        """Give the key back: nothing came of it, so a repeat may try anew."""
+    async def forget(self, attempt: Attempt | None, resource: str) -> None:
+        """Give the key back: nothing came of it, so a repeat may try anew.
+
+        Only the claim for `resource`: another request may have taken the key meanwhile.
+        """
         if attempt is None:
             return
         async with self._database.connection() as connection:
             await connection.execute(
                 f"DELETE FROM {self._table}"
-                " WHERE principal = $1 AND route = $2 AND key = $3 AND status IS NULL",
-                *(attempt.principal, attempt.route, attempt.key),
+                " WHERE principal = $1 AND route = $2 AND key = $3 AND status IS NULL"
+                " AND resource = $4",
+                *(attempt.principal, attempt.route, attempt.key, resource),
             )
 
     async def run(self) -> None:

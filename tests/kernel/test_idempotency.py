@@ -62,7 +62,7 @@ async def test_the_first_answer_stays(store: EventStore, idempotency: Idempotenc
     await act(store, idempotency, FIRST)
     await idempotency.answered(FIRST, 201, ANSWER)
     await idempotency.answered(FIRST, 500, {})
-    await idempotency.forget(FIRST)
+    await idempotency.forget(FIRST, "thing-1")
     assert await idempotency.earlier(FIRST) == Replay(201, ANSWER)
 
 
@@ -115,10 +115,19 @@ async def test_a_forgotten_key_may_be_tried_anew(
     store: EventStore, idempotency: Idempotency
 ) -> None:
     await act(store, idempotency, FIRST)
-    await idempotency.forget(FIRST)
+    await idempotency.forget(FIRST, "thing-1")
     assert await idempotency.earlier(FIRST) is None
     await act(store, idempotency, FIRST)
     assert await effects(store) == 2
+
+
+async def test_who_came_too_late_does_not_give_back_the_key_of_the_first(
+    store: EventStore, idempotency: Idempotency
+) -> None:
+    await act(store, idempotency, FIRST)
+    await idempotency.forget(FIRST, "thing-2")
+    with pytest.raises(Rejected):
+        await idempotency.earlier(FIRST)
 
 
 async def test_a_key_is_free_again_after_a_day(
@@ -176,7 +185,7 @@ async def test_without_a_key_everything_happens_each_time(
     await act(store, idempotency, None)
     await act(store, idempotency, None)
     await idempotency.answered(None, 201, ANSWER)
-    await idempotency.forget(None)
+    await idempotency.forget(None, "thing-1")
     assert await effects(store) == 2
     assert await count(store.database, "idempotency") == 0
 

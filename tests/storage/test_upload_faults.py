@@ -142,6 +142,15 @@ async def test_a_repeat_waits_while_nobody_knows_what_becomes_of_the_first(
     assert again.status_code == 201
 
 
+async def test_of_many_uploads_at_once_with_one_key_one_is_kept(storage: Storage) -> None:
+    answers = await asyncio.gather(*(storage.upload(key="once") for _ in range(8)))
+
+    kept = {answer.json()["key"] for answer in answers if answer.status_code == 201}
+    assert len(kept) == 1
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert await storage.room() == Room(len(TEXT), 1, 0)
+
+
 OLD_EVENTS = """
     INSERT INTO storage.events
         (event_id, stream_id, version, type, schema_version, data, metadata, recorded_at)

@@ -99,7 +99,7 @@ async def _creation_answer(
         answer = problem(402, row["error_code"], row["error_message"], details)
     elif row["outcome"] == "credits_unavailable":
         # Nothing came of it, so the same key may try anew.
-        await tasks.idempotency.forget(attempt)
+        await tasks.idempotency.forget(attempt, row["task_id"].hex)
         return problem(
             503,
             "credits_unavailable",

@@ -110,14 +110,18 @@ async def _kept(
     if (earlier := await _earlier(shelf, caller, attempt)) is not None:
         return earlier
 
+    claimed: list[str] = []
+
     async def claim(unit: Unit, upload_id: UUID) -> None:
+        claimed[:] = [upload_id.hex]
         await shelf.idempotency.claim(unit, attempt, upload_id.hex)
 
     async with shelf.accepting.accepted(brought) as accepted:
         try:
             file = await shelf.intake.keep(owner_of(caller), accepted, claim)
         except Error:
-            await shelf.idempotency.forget(attempt)
+            for resource in claimed:
+                await shelf.idempotency.forget(attempt, resource)
             raise
     return await _answered(shelf, caller, file.key, attempt)
 
@@ -137,7 +141,7 @@ async def _earlier(shelf: Shelf, caller: Identity, attempt: Attempt | None) -> J
                 )
             if key:
                 return await _answered(shelf, caller, key, attempt)
-            await shelf.idempotency.forget(attempt)
+            await shelf.idempotency.forget(attempt, resource)
         case None:
             pass
     return None
