@@ -24,7 +24,7 @@ from kernel.sql import Database
 from services.storage.adapters import measuring, retention
 from services.storage.adapters import sweeping as sweeping_round
 from services.storage.adapters.accepting import Accepting
-from services.storage.adapters.certificates import Credentials, credentials_by
+from services.storage.adapters.certificates import credentials_by
 from services.storage.adapters.coming import Coming
 from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.due_list import REMOVALS
@@ -41,6 +41,7 @@ from services.storage.adapters.removing import Removing
 from services.storage.adapters.retention import Expiry
 from services.storage.adapters.rounds import Round, Rounds
 from services.storage.adapters.sandbox import Studio
+from services.storage.adapters.signers import Credentials
 from services.storage.adapters.sweeping import Sweeping, swept
 from services.storage.adapters.unwanted import Unwanted
 from services.storage.adapters.verifying import Verifier
