@@ -16,10 +16,11 @@ from kernel.projections import rebuild, verify
 from kernel.settings import WrongSettings, read_settings
 from kernel.testing import FakeClock
 from services.storage.adapters.accepting import Accepted
-from services.storage.adapters.intake import Intake, Owner
+from services.storage.adapters.intake import Intake
 from services.storage.adapters.media import MediaFacts
 from services.storage.adapters.quotas import Room
 from services.storage.adapters.unwanted import Unwanted
+from services.storage.adapters.uploads import Owner
 from services.storage.app import AGGREGATES
 from services.storage.domain import Quotas
 from services.storage.read_model import READ_MODEL

@@ -7,13 +7,14 @@ damaged_document; and, for what they show, unsafe_output and unsafe_content.
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import filetype  # type: ignore[import-untyped]  # it publishes no types
 
 from kernel.errors import Invalid
+from services.storage.domain import StoredFile
 
 THUMBNAIL_SIDE_PX: Final = 512
 _HEAD_BYTES: Final = 8192
@@ -53,6 +54,9 @@ class MediaFacts:
     blurhash: str | None = None
     nsfw_score: float | None = None
     safety: str | None = None
+
+    def kept_as(self, key: str, thumbnail_key: str | None) -> StoredFile:
+        return StoredFile(key=key, thumbnail_key=thumbnail_key, **asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
