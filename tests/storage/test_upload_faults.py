@@ -89,7 +89,7 @@ async def test_what_a_killed_process_begun_is_named_with_its_lease(
         raise Killed
 
     monkeypatch.setattr(intake, "_keep", die)
-    monkeypatch.setattr(intake, "_give_up", die)
+    monkeypatch.setattr(intake, "end", die)
     with pytest.raises(Killed):
         await intake.keep(Owner(storage.user_id, storage.user_id, "free"), accepted(storage))
     monkeypatch.undo()

@@ -25,7 +25,7 @@ from kernel.sql import DATABASE_AWAY
 from kernel.unit import Unit
 from services.storage.adapters.accepting import Accepted, Accepting, Brought
 from services.storage.adapters.leasing import leased
-from services.storage.adapters.media import digest_of
+from services.storage.adapters.media import THUMBNAIL_TYPE, digest_of
 from services.storage.adapters.plans import record_plan
 from services.storage.adapters.quotas import (
     GUARDED_TABLE,
@@ -59,7 +59,6 @@ from services.storage.domain import (
 )
 
 RENEW_EVERY_S: Final = LEASE.total_seconds() / 3
-THUMBNAIL_TYPE: Final = "image/webp"
 FAILED: Final = "failed"
 
 _log = structlog.get_logger(__name__)

@@ -33,7 +33,7 @@ from services.storage.adapters.fetching import BOUNDS, OutputFetcher
 from services.storage.adapters.given_marks import give_mark
 from services.storage.adapters.labelling import made_of
 from services.storage.adapters.leasing import leased
-from services.storage.adapters.media import MediaRefused, Wanted
+from services.storage.adapters.media import THUMBNAIL_TYPE, MediaRefused, Wanted
 from services.storage.adapters.quotas import record_room
 from services.storage.domain import (
     OUTPUTS,
@@ -53,7 +53,6 @@ TRY_AGAIN_AFTER_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """After each failed attempt that another may mend; after one more, the output is rejected."""
 CLAIMS_MAX: Final = 16
 """An output that was taken up so often, and never ended, is what ends the process."""
-THUMBNAIL_TYPE: Final = "image/webp"
 
 _CANNOT_STORE: Final = RefuseOutput("storage_failed", "The output could not be stored.")
 _UNWANTED: Final = RefuseOutput("not_wanted", "Its task was removed, or its owner erased.")
