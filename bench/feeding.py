@@ -23,6 +23,7 @@ from contracts.generation import TaskCreated
 from kernel import logs
 from kernel.bus import RabbitMQBus
 from kernel.clock import SystemClock, new_id
+from kernel.runtime import collect_garbage_rarely
 
 ACCOUNTS: Final = 1_000
 PRICE_UNITS: Final = 10_000
@@ -78,6 +79,7 @@ async def feed(prefix: str, per_s: float, count: int) -> None:
 def main(prefix: str, per_s: str, count: str) -> None:
     with Path(os.devnull).open("w") as nowhere:
         logs.configure("INFO", nowhere)
+        collect_garbage_rarely()  # a look for garbage would be a burst after it
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(feed(prefix, float(per_s), int(count)))
 

@@ -12,9 +12,10 @@ from tests.system.whole_life import whole_life
 pytestmark = BOTH_MODES
 
 WORKER = "services.generation.adapters.provider_jobs"
-TABLES = """
+TABLES = r"""
     SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
     WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+        AND schemaname NOT LIKE 'pg\_temp\_%'
 """
 
 
