@@ -53,7 +53,7 @@ def write_noise_film(target: Path, bytes_min: int) -> None:
                 written += len(data)
 
 
-def _encoded(stream: av.VideoStream) -> list[Packet[Any]]:
+def _encoded(stream: av.VideoStream) -> "list[Packet[Any]]":
     dice = np.random.default_rng(SEED)
     packets: list[Packet[Any]] = []
     for nth in range(FRAMES_PER_S):

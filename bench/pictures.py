@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bench.repetitions import SEED, Figures
-from services.storage.adapters import certificates, provenance, watermark
+from services.storage.adapters import own_root, provenance, watermark
 from services.storage.adapters.claims import Made
 from services.storage.adapters.pictures import thumbnail
 
@@ -30,7 +30,7 @@ _MARK: Final = 0x5EED_5EED_5EED
 def on_one_processor() -> Figures:
     """Call it in a thread of its own, which stays on that processor."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    signer = certificates.derived(_SECRET).signer
+    signer = own_root.derived(_SECRET).signer
     with tempfile.TemporaryDirectory(prefix="smartspec-bench-") as name:
         folder, numbers = Path(name), count()
         png, jpeg, small = (folder / part for part in ("a.png", "a.jpg", "small"))

@@ -21,10 +21,9 @@ from kernel.secrets import Secrets
 from kernel.service import Platform, Service, Worker
 from kernel.settings import read_settings
 from kernel.sql import Database
-from services.storage.adapters import measuring, retention
-from services.storage.adapters import sweeping as sweeping_round
+from services.storage.adapters import measuring, retention, sweeping
 from services.storage.adapters.accepting import Accepting
-from services.storage.adapters.certificates import Credentials, credentials_by
+from services.storage.adapters.certificates import credentials_by
 from services.storage.adapters.coming import Coming
 from services.storage.adapters.deleting import Deleting
 from services.storage.adapters.due_list import REMOVALS
@@ -79,10 +78,8 @@ def create_service(
     objects = object_store(settings, platform.links)
     outbound = Outbound(allowed_origins=allowed_origins)
     studio = Studio(_bands(settings))
-    credentials = _credentials(settings, platform)
-    watermark_secrets = _secrets(platform, "watermark")
-    labeller = Labeller(studio, credentials.signer, watermark_secrets[0])
-    outputs = OutputFetcher(outbound, objects, studio, labeller if settings.provenance else None)
+    labeller, verifier = _provenance(settings, platform, studio)
+    outputs = OutputFetcher(outbound, objects, studio, labeller)
     worker = OutputWorker(store, objects, outputs, sole_owner=platform.sole_owner)
     unwanted = Unwanted(database, objects, platform.clock)
     accepting = Accepting(studio, objects.incoming)
@@ -106,7 +103,6 @@ def create_service(
         clock=platform.clock,
     )
     media = Media(database, objects, platform.links, intake.open, coming, platform.clock)
-    verifier = Verifier(database, studio, credentials.trusted, watermark_secrets)
     inbox = Inbox("storage", store, subscriptions())
     return Service(
         name="storage",
@@ -155,18 +151,18 @@ def _recurring(
 ) -> Rounds:
     """What storage does by itself from time to time."""
     database, clock = store.database, store.clock
-    sweeping = Sweeping(database, objects, clock)
+    sweeper = Sweeping(database, objects, clock)
     expiry = Expiry(database, deleting, settings.retention, clock)
     erasures = Erasures(database, clock)
 
     async def show() -> None:
-        await sweeping.show()
+        await sweeper.show()
         await erasures.show()
 
     rounds = (
         Round(measuring.ROUND, measuring.EVERY, Measuring(store).measure),
         Round(retention.ROUND, retention.EVERY, expiry.delete_old),
-        Round(sweeping_round.ROUND, sweeping_round.EVERY, sweeping.look),
+        Round(sweeping.ROUND, sweeping.EVERY, sweeper.look),
     )
     return Rounds(database, clock, rounds, show)
 
@@ -192,7 +188,7 @@ async def sweep(database: Database, *, delete: bool) -> tuple[int, str]:
 
 
 async def erasures_told(database: Database) -> tuple[int, str]:
-    """Every erasure, the oldest first; the exit status is 1 where one is overdue."""
+    """As `Erasures.told`."""
     return await Erasures(database, SystemClock()).told()
 
 
@@ -202,15 +198,23 @@ def _bands(settings: StorageSettings) -> Bands | None:
     return Bands(settings.nsfw_review_from, settings.nsfw_block_from)
 
 
-def _credentials(settings: StorageSettings, platform: Platform) -> Credentials:
+def _provenance(
+    settings: StorageSettings, platform: Platform, studio: Studio
+) -> tuple[Labeller | None, Verifier]:
+    """What writes into outputs how they were made, where that is wanted, and what reads it."""
     secret, *former = _secrets(platform, "provenance")
-    return credentials_by(
+    credentials = credentials_by(
         secret,
         former,
         settings.c2pa_certificate_file,
         settings.c2pa_private_key_file,
         platform.clock.now(),
     )
+    marks = _secrets(platform, "watermark")
+    verifier = Verifier(platform.database, studio, credentials.trusted, marks)
+    if not settings.provenance:
+        return None, verifier
+    return Labeller(studio, credentials.signer, marks[0]), verifier
 
 
 def _secrets(platform: Platform, purpose: str) -> Sequence[bytes]:

@@ -262,6 +262,17 @@ async def test_dials_the_address_it_checked_and_never_the_name(path: Path) -> No
     assert wire.dialled == [(PUBLIC, 80)]
 
 
+async def test_a_name_that_changes_between_two_hops_is_checked_at_each(path: Path) -> None:
+    async with Origin(redirect("http://a.test/again")).running() as origin:
+        wire = Wire(origin.port)
+        outbound = fetcher(resolve=names([PUBLIC], ["127.0.0.1"]), network=wire)
+
+        failed = await refusal(outbound, "http://a.test/", path)
+
+    assert failed.code == "address_not_allowed"
+    assert wire.dialled == [(PUBLIC, 80)]
+
+
 async def test_tries_the_next_checked_address_when_one_is_dead(path: Path) -> None:
     async with Origin(page()).running() as origin:
         wire = Wire(origin.port, dead=frozenset({PUBLIC}))

@@ -123,6 +123,12 @@ FILMS: Mapping[str, tuple[bytes, str, set[str]]] = {
     "a sample of 4 gigabytes": (mp4_with(b"stsz", 12, HUGE), "video/mp4", set()),
     "a box of 4 gigabytes": (mp4_with(b"moov", -8, HUGE), "video/mp4", set()),
     "a box of nothing": (mp4_with(b"mvhd", -8, b"\0\0\0\1"), "video/mp4", set()),
+    "a box of nothing that says so at length": (
+        made.mp4() + b"\0\0\0\1free" + bytes(8),
+        "video/mp4",
+        {"damaged_film"},
+    ),
+    "a byte behind it": (made.mp4() + b"\1", "video/mp4", {"damaged_film"}),
     "no unit of time": (mp4_with(b"mdhd", 12, bytes(4)), "video/mp4", set()),
     "a length that is no number": (webm_with_duration(math.nan), "video/webm", set()),
     "an endless length": (webm_with_duration(math.inf), "video/webm", {"too_long"}),

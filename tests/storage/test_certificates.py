@@ -14,7 +14,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kernel.encryption import Encryption
 from kernel.settings import WrongSettings
-from services.storage.adapters.certificates import Credentials, credentials_by, derived
+from services.storage.adapters.certificates import credentials_by
+from services.storage.adapters.own_root import derived
+from services.storage.adapters.signers import Credentials
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SECRET, FORMER = b"s" * 32, b"f" * 32

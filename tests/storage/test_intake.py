@@ -14,6 +14,8 @@ from kernel.clock import new_id
 from kernel.testing import FakeClock
 from services.storage.adapters.quotas import Room
 from tests.storage.documents import PDF, glb, png, zipped
+from tests.storage.hostile_files import mp4_with
+from tests.storage.test_pictures import png_claiming
 from tests.storage.uploading import QUOTA, TEXT, Storage
 
 
@@ -89,6 +91,8 @@ async def test_films_and_sounds_are_taken_with_their_facts(
         (zipped(), 415, "unsupported_type"),
         (b"\x7fELF\x02\x01\x01\x00", 415, "unsupported_type"),
         (png()[:60], 422, "damaged_picture"),
+        (png_claiming(60_000, 60_000), 422, "too_many_pixels"),
+        (mp4_with(b"mvhd", 16, b"\xff" * 3), 422, "too_long"),
         (PDF[:-8], 422, "damaged_document"),
         (b"[" * 100, 422, "too_complex"),
         (b"", 422, "empty_file"),

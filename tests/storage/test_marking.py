@@ -14,13 +14,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from services.simulator.adapters.label import labelled_mp3, labelled_mp4, labelled_wav
 from services.storage.adapters import provenance
-from services.storage.adapters.certificates import derived
 from services.storage.adapters.claims import Made, Told
 from services.storage.adapters.jobs import JOBS, Job
 from services.storage.adapters.labelling import Labeller
 from services.storage.adapters.marking import Marked, Watermark, labelled, mark_and_sign
 from services.storage.adapters.marks import xmp_packet
 from services.storage.adapters.media import MediaFacts, MediaRefused, digest_of, type_of
+from services.storage.adapters.own_root import derived
 from services.storage.adapters.pictures import examine
 from services.storage.adapters.sandbox import Studio
 from services.storage.adapters.verdicts import verdict

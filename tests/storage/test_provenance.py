@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from services.storage.adapters import provenance
-from services.storage.adapters.certificates import Trusted, credentials_by, derived
+from services.storage.adapters.certificates import credentials_by
 from services.storage.adapters.claims import Claimed, Made
+from services.storage.adapters.own_root import derived
 from services.storage.adapters.provenance import NotSigned, read, sign
+from services.storage.adapters.signers import Trusted
 from tests.storage.test_certificates import made as files_made
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

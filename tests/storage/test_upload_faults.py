@@ -16,10 +16,11 @@ from kernel.projections import rebuild, verify
 from kernel.settings import WrongSettings, read_settings
 from kernel.testing import FakeClock
 from services.storage.adapters.accepting import Accepted
-from services.storage.adapters.intake import Intake, Owner
+from services.storage.adapters.intake import Intake
 from services.storage.adapters.media import MediaFacts
 from services.storage.adapters.quotas import Room
 from services.storage.adapters.unwanted import Unwanted
+from services.storage.adapters.uploads import Owner
 from services.storage.app import AGGREGATES
 from services.storage.domain import Quotas
 from services.storage.read_model import READ_MODEL
@@ -88,7 +89,7 @@ async def test_what_a_killed_process_begun_is_named_with_its_lease(
         raise Killed
 
     monkeypatch.setattr(intake, "_keep", die)
-    monkeypatch.setattr(intake, "_give_up", die)
+    monkeypatch.setattr(intake, "end", die)
     with pytest.raises(Killed):
         await intake.keep(Owner(storage.user_id, storage.user_id, "free"), accepted(storage))
     monkeypatch.undo()

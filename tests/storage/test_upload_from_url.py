@@ -10,6 +10,7 @@ import pytest
 from kernel.projections import ensure
 from kernel.service import Platform
 from kernel.settings import read_settings
+from services.storage.api import uploads
 from services.storage.app import create_service
 from services.storage.read_model import READ_MODEL
 from services.storage.settings import StorageSettings
@@ -26,20 +27,30 @@ def redirect(url: str) -> bytes:
 
 
 class Origin:
-    """Gives the same answer to everybody, on the loopback."""
+    """Gives the same answer to everybody, on the loopback; then `more`, again and again."""
 
     def __init__(self) -> None:
         self.answer = answer(TEXT)
+        self.more = b""
+        self.every_s = 0.0
         self.url = ""
         self.asked = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            writer.write(self.answer)
-            await writer.drain()
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
+                writer.write(self.answer)
+                await writer.drain()
+                while self.more:
+                    writer.write(self.more)
+                    await writer.drain()
+                    await asyncio.sleep(self.every_s)
+        finally:
+            if self.more:  # nobody waits for the rest
+                writer.transport.abort()
+            writer.close()
 
 
 @pytest.fixture
@@ -111,6 +122,31 @@ async def test_what_cannot_be_had_leaves_nothing(
     refused = await fetching.upload_from(origin.url)
 
     assert (refused.status_code, refused.json()["error"]) == (status, code)
+    assert await fetching.is_as_if_nothing_was()
+
+
+async def test_a_body_without_an_end_is_cut_where_there_is_no_more_room(
+    fetching: Storage, origin: Origin
+) -> None:
+    origin.answer = b"HTTP/1.1 200 OK\r\n\r\n"
+    origin.more = bytes(QUOTA)
+
+    refused = await fetching.upload_from(origin.url)
+
+    assert (refused.status_code, refused.json()["error"]) == (413, "quota_exceeded")
+    assert await fetching.is_as_if_nothing_was()
+
+
+async def test_a_body_that_drips_is_given_up(
+    fetching: Storage, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "FETCH_TIMEOUT_S", 0.2)
+    origin.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    origin.more, origin.every_s = b"x", 0.01
+
+    refused = await fetching.upload_from(origin.url)
+
+    assert (refused.status_code, refused.json()["error"]) == (502, "fetch_failed")
     assert await fetching.is_as_if_nothing_was()
 
 

@@ -22,11 +22,11 @@ from kernel.projections import ensure
 from kernel.service import Platform, Service
 from kernel.settings import WrongSettings, read_settings
 from kernel.unit import Recorded
-from services.storage.adapters.certificates import derived
 from services.storage.adapters.due_list import EndedFetch
 from services.storage.adapters.erasing import erase_output
 from services.storage.adapters.fetching import OutputFetcher
 from services.storage.adapters.labelling import Labeller
+from services.storage.adapters.own_root import derived
 from services.storage.adapters.sandbox import CheckFailed, Studio
 from services.storage.adapters.worker import OutputWorker
 from services.storage.api import verify as verify_api

@@ -27,7 +27,7 @@ from kernel.testing import FakeClock
 from kernel.unit import Recorded
 from services.storage.adapters import worker
 from services.storage.adapters.due_list import LEASE, DueFetch
-from services.storage.adapters.fetching import BOUNDS, OutputFetcher
+from services.storage.adapters.fetching import BOUNDS, Bounds, OutputFetcher
 from services.storage.adapters.jobs import JOBS
 from services.storage.adapters.media import Bands
 from services.storage.adapters.pictures import examine
@@ -63,23 +63,34 @@ OUT_OF_ORDER = answer(b"", "500 Internal Server Error")
 
 
 class Vendor:
-    """A real server on the loopback: gives its answers one by one, the last one for ever."""
+    """A real server on the loopback: gives its answers one by one, the last one for ever;
+    behind each `more`, again and again."""
 
     def __init__(self) -> None:
         self.answers: list[bytes] = [answer(picture())]
+        self.more = b""
+        self.every_s = 0.0
         self.asked = 0
         self.url = ""
         self.go_on = asyncio.Event()
         self.go_on.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            await self.go_on.wait()
-            writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
-            await writer.drain()
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
+                await self.go_on.wait()
+                writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+                await writer.drain()
+                while self.more:
+                    writer.write(self.more)
+                    await writer.drain()
+                    await asyncio.sleep(self.every_s)
+        finally:
+            if self.more:  # nobody waits for the rest
+                writer.transport.abort()
+            writer.close()
 
 
 class Killed(BaseException):
@@ -474,6 +485,45 @@ async def test_rejects_more_bytes_than_an_output_may_have(world: World, vendor: 
     await world.work()
 
     assert (await world.rejected())[0] == "too_large"
+
+
+@pytest.fixture
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of a megabyte at most, within a fifth of a second."""
+    monkeypatch.setitem(BOUNDS, "image", Bounds(1 << 20, 0.2))
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_an_output_without_an_end_is_cut_at_its_bound(world: World, vendor: Vendor) -> None:
+    vendor.answers, vendor.more = [b"HTTP/1.1 200 OK\r\n\r\n" + picture()], bytes(1 << 16)
+    await world.expect(vendor.url)
+
+    await world.work()
+
+    assert (await world.rejected())[0] == "too_large"
+    assert world.objects_on_disk() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "more", "code"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x", "timeout"),
+        (answer(picture())[:-9], b"", "connection_cut"),
+    ],
+)
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_gives_up_on_what_drips_or_is_shorter_than_it_says(
+    world: World, vendor: Vendor, said: bytes, more: bytes, code: str
+) -> None:
+    vendor.answers, vendor.more, vendor.every_s = [said], more, 0.01
+    await world.expect(vendor.url)
+
+    for delay_s in (*TRY_AGAIN_AFTER_S, 0):
+        assert await world.work() == 1
+        world.clock.turn(timedelta(seconds=delay_s))
+
+    assert (await world.rejected())[0] == code
+    assert world.objects_on_disk() == []
 
 
 async def test_rejects_at_once_what_the_vendor_no_longer_has(world: World, vendor: Vendor) -> None:

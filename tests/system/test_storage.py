@@ -110,6 +110,7 @@ def test_a_strangers_file_is_not_there(product: Product, files: httpx.Client) ->
     assert files.get(f"{STORE}/files/{key}").content == TEXT
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 @pytest.mark.parametrize(
     "key",
     [
@@ -123,14 +124,19 @@ def test_a_strangers_file_is_not_there(product: Product, files: httpx.Client) ->
         "x%00",
         "x%ff",
         "%2e",
+        "uploads/../../../media/x",
+        "%252e%252e%252fx",
+        "uploads/%c0%ae%c0%ae/x",
+        "uploads/x%0d%0aSet-Cookie:x",
+        "/etc/passwd",
     ],
 )
 def test_whatever_a_key_tries_there_is_no_such_file(
-    product: Product, files: httpx.Client, key: str
+    product: Product, files: httpx.Client, method: str, key: str
 ) -> None:
     url = httpx.URL(product.url)
     secret = files.headers["x-api-key"]
-    head = f"GET {STORE}/files/{key} HTTP/1.1\r\nHost: x\r\nX-API-Key: {secret}\r\n"
+    head = f"{method} {STORE}/files/{key} HTTP/1.1\r\nHost: x\r\nX-API-Key: {secret}\r\n"
     with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
         connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
         assert connection.makefile("rb").readline().split()[1] == b"404"

@@ -23,12 +23,14 @@ def mp4_ends_where_it_says(path: Path) -> bool:
         while at < size:
             file.seek(at)
             head = file.read(16)
-            length = int.from_bytes(head[:4])
+            length, least = int.from_bytes(head[:4]), 8
             if length == 0:  # to the end of the file
                 return True
-            at += int.from_bytes(head[8:]) if length == 1 else length
-            if length < 8 and length != 1:  # noqa: PLR2004 - the length and the name
+            if length == 1:
+                length, least = int.from_bytes(head[8:]), 16
+            if length < least:  # it does not even hold its own length and name
                 return False
+            at += length
     return at == size
 
 

@@ -13,7 +13,7 @@ import structlog
 from kernel.clock import Clock
 from kernel.errors import Error, Rejected
 from kernel.sql import DATABASE_AWAY, Database
-from services.storage.adapters.intake import Intake
+from services.storage.adapters.intake import FAILED, Intake
 from services.storage.adapters.uploads import OpenUpload
 from services.storage.domain import EXPIRED
 
@@ -22,7 +22,6 @@ POLL_EVERY_S: Final = 2.0
 CLAIMS_MAX: Final = 16
 """What was taken up so often, and never ended, is not to be had."""
 ABANDONED: Final = "abandoned"
-FAILED: Final = "failed"
 
 _log = structlog.get_logger(__name__)
 

@@ -48,7 +48,7 @@ def check_mp4(path: Path) -> None:
 
 
 def _boxes(file: BinaryIO, at: int, end: int, depth: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and where the content begins and ends, of the header's boxes down to its tables."""
+    """Name, and where the content begins and ends, of each box, then of those that lie in it."""
     if depth > DEPTH_MAX:
         raise ValueError("boxes lie too deep")
     while at + 8 <= end:
@@ -61,10 +61,9 @@ def _boxes(file: BinaryIO, at: int, end: int, depth: int) -> Iterator[tuple[byte
         until = end if length == 0 else at + length
         if not start <= until <= end:
             raise ValueError("a box is longer than what it lies in")
+        yield name, start, until
         if name in _PARENTS:
             yield from _boxes(file, start, until, depth + 1)
-        else:
-            yield name, start, until
         at = until
 
 

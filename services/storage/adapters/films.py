@@ -20,6 +20,7 @@ from services.storage.adapters.decoding import (
 )
 from services.storage.adapters.endings import mp4_ends_where_it_says
 from services.storage.adapters.media import (
+    THUMBNAIL_LOOK,
     THUMBNAIL_SIDE_PX,
     MediaFacts,
     MediaRefused,
@@ -161,7 +162,7 @@ def check_size(width: int, height: int, wanted: Wanted) -> None:
 def write_poster(frame: VideoFrame, target: Path) -> str:
     """Write it as a WebP of at most a thumbnail's sides; its blurhash."""
     small = picture_of(frame, THUMBNAIL_SIDE_PX)
-    small.save(target, "WEBP", quality=80, method=0)
+    small.save(target, "WEBP", **THUMBNAIL_LOOK)
     return blurhash_of(small)
 
 

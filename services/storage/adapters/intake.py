@@ -6,9 +6,9 @@ out.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,8 @@ from kernel.objects import ObjectStore, StoredObject
 from kernel.sql import DATABASE_AWAY
 from kernel.unit import Unit
 from services.storage.adapters.accepting import Accepted, Accepting, Brought
-from services.storage.adapters.media import digest_of
+from services.storage.adapters.leasing import leased
+from services.storage.adapters.media import THUMBNAIL_TYPE, digest_of
 from services.storage.adapters.plans import record_plan
 from services.storage.adapters.quotas import (
     GUARDED_TABLE,
@@ -39,6 +40,8 @@ from services.storage.adapters.uploads import (
     LINK_GRACE,
     OpenUpload,
     OpenUploads,
+    Owner,
+    opened,
     record_begun,
     record_closed,
 )
@@ -52,27 +55,16 @@ from services.storage.domain import (
     StoredFile,
     UploadStatus,
     staging_key,
-    upload_key,
     upload_thumbnail_key,
 )
 
 RENEW_EVERY_S: Final = LEASE.total_seconds() / 3
-THUMBNAIL_TYPE: Final = "image/webp"
 FAILED: Final = "failed"
 
 _log = structlog.get_logger(__name__)
 
 AlsoBegun = Callable[[Unit, UUID], Awaitable[None]]
 """What is to commit with the beginning of an upload of that id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose file it is, who pays, and by which plan."""
-
-    user_id: UUID
-    account_id: UUID
-    plan: str
 
 
 class Intake:
@@ -106,22 +98,23 @@ class Intake:
         self, owner: Owner, accepted: Accepted, also: AlsoBegun | None = None
     ) -> StoredFile:
         """The file, from now on the user's. Raises `TooLarge` (`quota_exceeded`)."""
-        upload = self._opened(owner, accepted.facts.mime_type, accepted.facts.size)
+        facts, now = accepted.facts, self._store.clock.now()
+        upload = opened(owner, facts.mime_type, facts.size, now)
         await self._begin(upload, also)
         try:
             return await self._finish(upload, accepted)
         except BaseException:  # also when the process is told to end: nothing half done stays
-            await _to_the_end(self._give_up(upload, FAILED))
+            await _to_the_end(self.end(upload, FAILED))
             raise
 
     async def open_link(
         self, owner: Owner, mime_type: str, size: int, link_until: datetime
     ) -> OpenUpload:
         """Room for what is to be put by a link. Raises `TooLarge` (`quota_exceeded`)."""
-        opened = self._opened(owner, mime_type, size)
+        upload = opened(owner, mime_type, size, self._store.clock.now())
         upload = replace(
-            opened,
-            staging_key=staging_key(opened.upload_id, mime_type),
+            upload,
+            staging_key=staging_key(upload.upload_id, mime_type),
             lease_until=link_until + LINK_GRACE,
             link_until=link_until,
         )
@@ -151,7 +144,7 @@ class Intake:
             await self.open.release(upload)
             raise
         except Error as refused:
-            await self._give_up(upload, refused.code)
+            await self.end(upload, refused.code)
             raise
         except BaseException:  # a fault of ours: the link's file stays, and can be confirmed later
             with suppress(*DATABASE_AWAY):
@@ -166,8 +159,29 @@ class Intake:
         return state.key if state.status == UploadStatus.KEPT else ""
 
     async def end(self, upload: OpenUpload, reason: str) -> None:
-        """Nothing of it is kept; its room is given back."""
-        await self._give_up(upload, reason)
+        """Keep nothing of it and give its room back, if it has not ended: what was kept after all
+        stays."""
+        keys = [upload.key, upload_thumbnail_key(upload.upload_id)]
+
+        async def work(unit: Unit) -> bool:
+            stream_id = UPLOAD.stream_id(upload.upload_id)
+            recorded = await unit.decide(UPLOADS, stream_id, EndUpload(reason))
+            if recorded:
+                record_room(unit, recorded)
+                record_closed(unit, upload)
+                # Who was overtaken may still be putting them.
+                record_unwanted(unit, keys, again_at=unit.now + 2 * LEASE)
+                _record_staging_unwanted(unit, upload)
+            return bool(recorded)
+
+        try:
+            if await self._store.transact(work):
+                staged = [] if upload.staging_key is None else [upload.staging_key]
+                await self._unwanted.delete_now([*keys, *staged])
+                _log.info("upload_ended", reason=reason, upload_id=str(upload.upload_id))
+        except (*DATABASE_AWAY, asyncpg.NotNullViolationError, Error) as error:
+            # Its lease runs out, or another has it.
+            _log.warning("upload_not_ended", error=type(error).__name__)
 
     async def _confirmed(self, upload: OpenUpload) -> StoredFile:
         assert upload.staging_key is not None
@@ -203,23 +217,6 @@ class Intake:
             return Rejected("upload_ended", "This upload has ended.")
         return NotFound("file_not_found", "There is no such file.")
 
-    def _opened(self, owner: Owner, mime_type: str, size: int) -> OpenUpload:
-        upload_id, now = new_id(), self._store.clock.now()
-        return OpenUpload(
-            upload_id=upload_id,
-            user_id=owner.user_id,
-            account_id=owner.account_id,
-            plan=owner.plan,
-            key=upload_key(upload_id, mime_type),
-            staging_key=None,
-            mime_type=mime_type,
-            reserved_bytes=size,
-            claims=0,
-            lease_until=now + LEASE,
-            link_until=None,
-            created_at=now,
-        )
-
     async def _begin(self, upload: OpenUpload, also: AlsoBegun | None) -> None:
         command = BeginUpload(
             upload.upload_id, upload.user_id, upload.account_id, upload.reserved_bytes
@@ -243,19 +240,7 @@ class Intake:
                 small = upload_thumbnail_key(upload.upload_id)
                 await self._objects.put_file(small, accepted.thumbnail, THUMBNAIL_TYPE)
             await self._objects.put_file(upload.key, accepted.path, facts.mime_type, give=True)
-            file = StoredFile(
-                key=upload.key,
-                mime_type=facts.mime_type,
-                size=facts.size,
-                sha256=facts.sha256,
-                width=facts.width,
-                height=facts.height,
-                duration_seconds=facts.duration_seconds,
-                thumbnail_key=small,
-                blurhash=facts.blurhash,
-                nsfw_score=facts.nsfw_score,
-                safety=facts.safety,
-            )
+            file = facts.kept_as(upload.key, small)
             await self._keep(upload, file)
         return file
 
@@ -287,43 +272,11 @@ class Intake:
                 ) from None
             raise
 
-    async def _give_up(self, upload: OpenUpload, reason: str) -> None:
-        """End it, if it has not ended: what was kept after all stays."""
-        keys = [upload.key, upload_thumbnail_key(upload.upload_id)]
+    def _leased(self, upload: OpenUpload) -> AbstractAsyncContextManager[None]:
+        async def renew() -> None:
+            await self.open.renew(upload, self._store.clock.now())
 
-        async def work(unit: Unit) -> bool:
-            stream_id = UPLOAD.stream_id(upload.upload_id)
-            recorded = await unit.decide(UPLOADS, stream_id, EndUpload(reason))
-            if recorded:
-                record_room(unit, recorded)
-                record_closed(unit, upload)
-                # Who was overtaken may still be putting them.
-                record_unwanted(unit, keys, again_at=unit.now + 2 * LEASE)
-                _record_staging_unwanted(unit, upload)
-            return bool(recorded)
-
-        try:
-            if await self._store.transact(work):
-                staged = [] if upload.staging_key is None else [upload.staging_key]
-                await self._unwanted.delete_now([*keys, *staged])
-                _log.info("upload_ended", reason=reason, upload_id=str(upload.upload_id))
-        except (*DATABASE_AWAY, asyncpg.NotNullViolationError, Error) as error:
-            # Its lease runs out, or another has it.
-            _log.warning("upload_not_ended", error=type(error).__name__)
-
-    @asynccontextmanager
-    async def _leased(self, upload: OpenUpload) -> AsyncIterator[None]:
-        keeping = asyncio.create_task(self._keep_lease(upload))
-        try:
-            yield
-        finally:
-            keeping.cancel()
-
-    async def _keep_lease(self, upload: OpenUpload) -> None:
-        while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            with suppress(*DATABASE_AWAY):
-                await self.open.renew(upload, self._store.clock.now())
+        return leased(renew, RENEW_EVERY_S)
 
 
 def _record_staging_unwanted(unit: Unit, upload: OpenUpload) -> None:

@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from services.storage.adapters.certificates import Signer
 from services.storage.adapters.claims import Labelled, Made
 from services.storage.adapters.due_list import DueFetch
 from services.storage.adapters.given_marks import mark_of
 from services.storage.adapters.media import MediaFacts
 from services.storage.adapters.sandbox import CheckFailed, Studio
+from services.storage.adapters.signers import Signer
 
 UNKNOWN_MODEL: Final = "unknown"
 SOURCE_TYPES: Final[Mapping[str, str]] = {"avatar": "compositeSynthetic"}

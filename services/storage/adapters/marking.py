@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from PIL import Image
 
-from services.storage.adapters.certificates import Signer
 from services.storage.adapters.claims import Made
 from services.storage.adapters.marks import DIGITAL_SOURCE_TYPES, xmp_packet
 from services.storage.adapters.media import MediaFacts, digest_of
 from services.storage.adapters.pictures import MAX_PIXELS, TURNS, opened, orientation_of, workable
 from services.storage.adapters.provenance import NotSigned, sign
 from services.storage.adapters.reencoding import options_like
+from services.storage.adapters.signers import Signer
 from services.storage.adapters.watermark import CannotMark, embed
 
 MARKED_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})

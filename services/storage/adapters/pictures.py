@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 
 from services.storage.adapters.marks import png_marks, profile_of, xmp_of
 from services.storage.adapters.media import (
+    THUMBNAIL_LOOK,
     THUMBNAIL_SIDE_PX,
     MediaFacts,
     MediaRefused,
@@ -51,7 +52,6 @@ _FIRST_SIDEWAYS: Final = 5
 _GAP: Final = 2.0
 # Run-length matching after PNG's filters: as small as level 3 on photographs, a third faster.
 PNG_SPEED: Final = {"compress_level": 3, "compress_type": zlib.Z_RLE}
-_WEBP_SPEED: Final = {"quality": 80, "method": 0}
 
 # Both are Pillow's only for the whole process; a warning would decode the bomb all the same.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -142,7 +142,7 @@ def write_small(
     width, height = (max(1, round(side * scale)) for side in upright_size(image))
     remade = _remade(image, width, height)
     xmp, profile = xmp_of(like or image), profile_of(like or image)
-    remade.save(target_path, "WEBP", xmp=xmp, icc_profile=profile or b"", **_WEBP_SPEED)
+    remade.save(target_path, "WEBP", xmp=xmp, icc_profile=profile or b"", **THUMBNAIL_LOOK)
     return remade
 
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import c2pa
 
-from services.storage.adapters.certificates import Signer, Trusted
 from services.storage.adapters.claims import Claimed, Made, State
 from services.storage.adapters.media import type_of
+from services.storage.adapters.signers import Signer, Trusted
 
 TYPES: Final = frozenset(
     {"image/png", "image/jpeg", "image/webp", "video/mp4", "audio/mpeg", "audio/wav"}

@@ -21,6 +21,7 @@ from services.storage.adapters.decoding import (
     opened,
 )
 from services.storage.adapters.media import (
+    THUMBNAIL_LOOK,
     THUMBNAIL_SIDE_PX,
     MediaFacts,
     MediaRefused,
@@ -131,7 +132,7 @@ def draw(heard: Loudness, target: Path) -> None:
         left, middle = number * step, _HEIGHT_PX // 2
         box = (left, middle - half, left + _BAR_PX - 1, middle + half - 1)
         pen.rounded_rectangle(box, radius=1, fill=_COLOUR)
-    image.save(target, "WEBP", quality=80, method=0)
+    image.save(target, "WEBP", **THUMBNAIL_LOOK)
 
 
 def _only_stream(container: InputContainer, codecs: Sequence[str]) -> AudioStream:

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from kernel.clock import new_id
 from kernel.sql import Database
 from kernel.unit import Unit
-from services.storage.domain import UPLOAD
+from services.storage.domain import UPLOAD, upload_key
 
 LEASE: Final = timedelta(seconds=90)
 LINK_GRACE: Final = timedelta(minutes=15)
@@ -23,6 +24,15 @@ _COLUMNS: Final = (
     "upload_id, user_id, account_id, plan, key, staging_key, mime_type, reserved_bytes, claims,"
     " lease_until, link_until, created_at"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose file it is, who pays, and by which plan."""
+
+    user_id: UUID
+    account_id: UUID
+    plan: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,25 @@ class OpenUpload:
     lease_until: datetime
     link_until: datetime | None
     created_at: datetime
+
+
+def opened(owner: Owner, mime_type: str, size: int, now: datetime) -> OpenUpload:
+    """A new one, of bytes that come through us."""
+    upload_id = new_id()
+    return OpenUpload(
+        upload_id=upload_id,
+        user_id=owner.user_id,
+        account_id=owner.account_id,
+        plan=owner.plan,
+        key=upload_key(upload_id, mime_type),
+        staging_key=None,
+        mime_type=mime_type,
+        reserved_bytes=size,
+        claims=0,
+        lease_until=now + LEASE,
+        link_until=None,
+        created_at=now,
+    )
 
 
 class OpenUploads:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.storage.adapters import provenance
-from services.storage.adapters.certificates import Trusted
 from services.storage.adapters.claims import Told
 from services.storage.adapters.marking import labelled
 from services.storage.adapters.marks import source_type_of
@@ -19,6 +18,7 @@ from services.storage.adapters.pictures import (
     orientation_of,
     workable,
 )
+from services.storage.adapters.signers import Trusted
 from services.storage.adapters.watermark import read
 
 PICTURES: Final = frozenset({"image/png", "image/apng", "image/jpeg", "image/webp", "image/gif"})

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from kernel.sql import Database
-from services.storage.adapters.certificates import Trusted
 from services.storage.adapters.claims import Claimed, Told
 from services.storage.adapters.given_marks import (
     Origin,
@@ -20,6 +19,7 @@ from services.storage.adapters.given_marks import (
     origin_by_sha256,
 )
 from services.storage.adapters.sandbox import Studio
+from services.storage.adapters.signers import Trusted
 
 AT_ONCE_MAX: Final = 1
 """Children that strangers can keep busy; the others are for what users wait for."""

@@ -5,8 +5,8 @@ claimant writes the same key again before it commits its own hash.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -32,7 +32,8 @@ from services.storage.adapters.erasing import delete_objects
 from services.storage.adapters.fetching import BOUNDS, OutputFetcher
 from services.storage.adapters.given_marks import give_mark
 from services.storage.adapters.labelling import made_of
-from services.storage.adapters.media import MediaRefused, Wanted
+from services.storage.adapters.leasing import leased
+from services.storage.adapters.media import THUMBNAIL_TYPE, MediaRefused, Wanted
 from services.storage.adapters.quotas import record_room
 from services.storage.domain import (
     OUTPUTS,
@@ -52,7 +53,6 @@ TRY_AGAIN_AFTER_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """After each failed attempt that another may mend; after one more, the output is rejected."""
 CLAIMS_MAX: Final = 16
 """An output that was taken up so often, and never ended, is what ends the process."""
-THUMBNAIL_TYPE: Final = "image/webp"
 
 _CANNOT_STORE: Final = RefuseOutput("storage_failed", "The output could not be stored.")
 _UNWANTED: Final = RefuseOutput("not_wanted", "Its task was removed, or its owner erased.")
@@ -157,48 +157,25 @@ class OutputWorker:
             mime_type=fetch.mime_type,
         )
         made = made_of(fetch, self._store.clock.now())
+
+        async def renew() -> bool:
+            return await self._due.renew(fetch, self._store.clock.now())
+
         async with (
-            self._leased(fetch),
+            leased(renew, RENEW_EVERY_S),  # films are fetched and decoded for minutes
             self._outputs.fetched(fetch.url, fetch.object_key, wanted, made) as output,
         ):
             facts = output.facts
             key = output_key(fetch.user_id, fetch.task_id, fetch.output_index, facts.mime_type)
             small = thumbnail_key(fetch.task_id, fetch.output_index)
             # A slow claimant must not write over the object of one that has committed its hash.
-            if not await self._due.renew(fetch, self._store.clock.now()):
+            if not await renew():
                 raise Overtaken
             if output.labelled is not None:
                 await give_mark(self._store.database, output.labelled, made, key)
             await self._objects.put_file(key, output.path, facts.mime_type, give=True)
             await self._objects.put_file(small, output.thumbnail, THUMBNAIL_TYPE, give=True)
-        return StoredFile(
-            key=key,
-            mime_type=facts.mime_type,
-            size=facts.size,
-            sha256=facts.sha256,
-            width=facts.width,
-            height=facts.height,
-            duration_seconds=facts.duration_seconds,
-            thumbnail_key=small,
-            blurhash=facts.blurhash,
-            nsfw_score=facts.nsfw_score,
-            safety=facts.safety,
-        )
-
-    @asynccontextmanager
-    async def _leased(self, fetch: DueFetch) -> AsyncIterator[None]:
-        """However long it takes: films are fetched and decoded for minutes."""
-        keeping = asyncio.create_task(self._keep_lease(fetch))
-        try:
-            yield
-        finally:
-            keeping.cancel()
-
-    async def _keep_lease(self, fetch: DueFetch) -> None:
-        while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            with suppress(*DATABASE_AWAY):
-                await self._due.renew(fetch, self._store.clock.now())
+        return facts.kept_as(key, small)
 
     async def _again(self, fetch: DueFetch, otherwise: RefuseOutput) -> RefuseOutput | None:
         """Put it off; `otherwise` when it was tried often enough."""

@@ -10,7 +10,8 @@ from kernel.sql import Database
 from services.storage.adapters.accepting import Accepting
 from services.storage.adapters.coming import Coming
 from services.storage.adapters.deleting import Deleting
-from services.storage.adapters.intake import Intake, Owner
+from services.storage.adapters.intake import Intake
+from services.storage.adapters.uploads import Owner
 from services.storage.api.serving import no_such_file
 from services.storage.api.words import LINK_LIVES_FOR, UploadAnswer, file_values
 from services.storage.domain import Quotas
