@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from contracts.credits import CreditsDeclined, CreditsReserved
 from contracts.keys import UserDisabled, UserErased
-from contracts.storage import OutputRejected, OutputStored
+from contracts.storage import FileDeleted, FileUploaded, OutputRejected, OutputStored
 from kernel.inbox import Subscription
 from kernel.leavers import record_erasure, record_leaver
 from kernel.unit import Unit
 from services.generation.adapters.due_list import record_job, record_met
+from services.generation.adapters.uploaded_files import record_deleted, record_uploaded
+from services.generation.domain.input_images import is_uploaded_key
 from services.generation.domain.messages import (
     FailTask,
     HearDeclined,
@@ -26,7 +28,7 @@ Heard = CreditsReserved | CreditsDeclined | OutputStored | OutputRejected
 
 
 def subscriptions() -> Sequence[Subscription]:
-    """What generation hears. Lanes are tasks, or users."""
+    """What generation hears. Lanes are tasks, users, or files."""
 
     async def start_jobs(event: CreditsReserved, unit: Unit) -> None:
         """One provider job for each output, in the transaction that queues the task."""
@@ -52,6 +54,8 @@ def subscriptions() -> Sequence[Subscription]:
         Subscription(CreditsDeclined, decline, _task_of),
         Subscription(OutputStored, keep_output, _task_of),
         Subscription(OutputRejected, fail_delivery, _task_of),
+        Subscription(FileUploaded, know_upload, lambda event: event.file.key),
+        Subscription(FileDeleted, forget_upload, lambda event: event.key),
         Subscription(UserDisabled, shut_out, _user_of),
         Subscription(UserErased, erase, _user_of),
     )
@@ -74,6 +78,17 @@ async def keep_output(event: OutputStored, unit: Unit) -> None:
 async def fail_delivery(event: OutputRejected, unit: Unit) -> None:
     outcome = "output_moderated" if event.code == UNSAFE else "delivery_failed"
     await _on_task(event, unit, FailTask(outcome, event.code, event.message, unit.now))
+
+
+async def know_upload(event: FileUploaded, unit: Unit) -> None:
+    """Pictures alone: nothing else is a picture to begin with."""
+    if is_uploaded_key(event.file.key):
+        record_uploaded(unit, event.user_id, event.file)
+
+
+async def forget_upload(event: FileDeleted, unit: Unit) -> None:
+    if is_uploaded_key(event.key):
+        record_deleted(unit, event.key)
 
 
 async def shut_out(event: UserDisabled, unit: Unit) -> None:
