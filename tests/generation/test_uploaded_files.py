@@ -116,7 +116,10 @@ async def test_of_a_deleted_upload_its_key_alone_is_left_and_not_for_ever(
     await hear(bench, uploaded(bench.user_id, old), deleted(bench.user_id, old))
     [row] = await bench.rows("SELECT * FROM generation.uploaded_files")
     assert {name for name, value in row.items() if value is not None} == {"key", "deleted_at"}
-    bench.clock.turn(uploaded_files.DELETED_KEPT_FOR * 2)
+    await bench.rows(
+        "UPDATE generation.uploaded_files SET deleted_at = $1",
+        bench.clock.now() - uploaded_files.DELETED_KEPT_FOR * 2,
+    )
     await hear(bench, deleted(bench.user_id, new))
     rows = await bench.rows("SELECT key FROM generation.uploaded_files")
     assert [row["key"] for row in rows] == [new]
@@ -126,7 +129,8 @@ async def test_an_erased_users_uploads_go_and_none_comes_later(bench: Bench) -> 
     assert bench.service.store is not None
     kept = key_of()
     await hear(bench, uploaded(bench.user_id, key_of()), uploaded(OTHER, kept))
-    await hear(bench, UserErased(user_id=bench.user_id, erased_at=bench.clock.now()))
+    now, mine = bench.clock.now(), bench.user_id
+    await hear(bench, UserErased(user_id=mine, account_id=mine, erased_at=now))
     leaving = Leaving(bench.service.store)
     while await leaving.erase(bench.user_id, bench.clock.now()) is not None:
         pass

@@ -14,8 +14,8 @@ from kernel.unit import Unit
 
 TRIES_AFTER_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """An upload may be used before its event has come here; the bus takes milliseconds."""
-DELETED_KEPT_FOR: Final = timedelta(days=30)
-"""For longer than an upload's event could be late."""
+DELETED_KEPT_FOR: Final = timedelta(days=35)
+"""For longer than a message can be late (`KEPT_DAYS`)."""
 SWEPT_MAX: Final = 100
 
 
