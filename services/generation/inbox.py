@@ -14,13 +14,17 @@ from services.generation.domain.input_images import is_uploaded_key
 from services.generation.domain.messages import (
     FailTask,
     HearDeclined,
+    HearGone,
     HearReserved,
     HearStored,
     MonthlyLimitReached,
     TaskCommand,
 )
+from services.generation.domain.naming import output_of
 from services.generation.domain.task import SAGA, TASK
 
+ERASED = "erased"
+"""Storage's reason for what goes with its user."""
 UNSAFE = "unsafe_output"
 """Storage's code for what may not be shown."""
 
@@ -55,7 +59,7 @@ def subscriptions() -> Sequence[Subscription]:
         Subscription(OutputStored, keep_output, _task_of),
         Subscription(OutputRejected, fail_delivery, _task_of),
         Subscription(FileUploaded, know_upload, lambda event: event.file.key),
-        Subscription(FileDeleted, forget_upload, lambda event: event.key),
+        Subscription(FileDeleted, lose_file, _lane_of),
         Subscription(UserDisabled, shut_out, _user_of),
         Subscription(UserErased, erase, _user_of),
     )
@@ -86,9 +90,14 @@ async def know_upload(event: FileUploaded, unit: Unit) -> None:
         record_uploaded(unit, event.user_id, event.file)
 
 
-async def forget_upload(event: FileDeleted, unit: Unit) -> None:
+async def lose_file(event: FileDeleted, unit: Unit) -> None:
+    """An upload, or a task's output: of an erased user's there is nobody to tell."""
+    output = output_of(event.key)
     if is_uploaded_key(event.key):
         record_deleted(unit, event.key)
+    elif output is not None and event.reason != ERASED:
+        task_id, index = output
+        await unit.decide(SAGA, TASK.stream_id(task_id), HearGone(index, unit.now))
 
 
 async def shut_out(event: UserDisabled, unit: Unit) -> None:
@@ -106,6 +115,11 @@ async def _on_task(event: Heard, unit: Unit, command: TaskCommand) -> bool:
 
 def _task_of(event: Heard) -> str:
     return str(event.task_id)
+
+
+def _lane_of(event: FileDeleted) -> str:
+    output = output_of(event.key)
+    return event.key if output is None else str(output[0])
 
 
 def _user_of(event: UserDisabled | UserErased) -> str:

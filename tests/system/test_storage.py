@@ -99,6 +99,12 @@ def test_what_was_generated_is_a_file_too(user: User, files: httpx.Client) -> No
     wait_until(lambda: files.get(f"{STORE}/usage").json()["files"] == 0)
     assert files.get(f"{STORE}/files").json()["files"] == []
 
+    wait_until(lambda: user.wait(task["id"])["outputs"][0]["deleted"])
+    shown = user.wait(task["id"])
+    assert (shown["status"], shown["output_url"]) == ("completed", None)
+    assert shown["outputs"][0]["url"] is None
+    assert shown["credits_used"] == task["credits_used"]
+
 
 @BOTH_MODES
 def test_a_film_begins_with_its_users_uploaded_picture_and_a_strangers_is_refused(
