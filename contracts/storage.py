@@ -61,6 +61,7 @@ class FileUploaded(PublicEvent):
     """A file of the user's own can be downloaded, with this hash, from now on."""
 
     owner: ClassVar[str] = "storage"
+    consumers: ClassVar[tuple[str, ...]] = ("generation",)
 
     upload_id: UUID
     user_id: UUID
@@ -73,6 +74,7 @@ class FileDeleted(PublicEvent):
     expired or erased. `account_id` is None for a file from before storage knew who pays."""
 
     owner: ClassVar[str] = "storage"
+    consumers: ClassVar[tuple[str, ...]] = ("generation",)
 
     user_id: UUID
     account_id: UUID | None

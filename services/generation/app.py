@@ -45,6 +45,7 @@ from services.generation.adapters.providers import Provider
 from services.generation.adapters.queue import Queue
 from services.generation.adapters.quotes import Quotes
 from services.generation.adapters.undelivered import Undelivered
+from services.generation.adapters.uploaded_files import UploadedFiles
 from services.generation.adapters.vendor_lists import VendorLists
 from services.generation.adapters.vendors import Vendors
 from services.generation.api import (
@@ -148,6 +149,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
     due = DueList(database, timedelta(seconds=settings.unknown_for_s))
     objects = object_store(settings, platform.links)
     outbound = Outbound()
+    input_images = InputImages(objects, outbound, UploadedFiles(database))
     publisher = Publisher(store, platform.bus, sole_owner=platform.sole_owner)
     idempotency = Idempotency(database, SCHEMA, clock, sole_owner=platform.sole_owner)
     progress = TaskProgress(due, platform.bus, clock)
@@ -159,7 +161,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         due,
         Lanes(database, catalogue.limits, breakers, vendors.played),
         JobRecords(store, objects, timedelta(seconds=first_look_s)),
-        JobRequests(database, personal, InputImages(objects, outbound), callbacks),
+        JobRequests(database, personal, input_images, callbacks),
         breakers=breakers,
         vendors=vendors,
         catalogue=catalogue,
@@ -181,6 +183,7 @@ def create_service(settings: GenerationSettings, platform: Platform, vendors: Ve
         screening=Screening(prompt_rules_of(settings)),
         vendors=vendors,
         quotes=Quotes(database, clock),
+        input_images=input_images,
         own_key_price_percent=settings.own_key_price_percent,
         reserve_timeout_s=settings.reserve_timeout_s,
         deadline_s=settings.deadline_s,

@@ -7,6 +7,7 @@ from contracts.envelope import PublicEvent
 from kernel.unit import Recorded
 from services.generation.domain.messages import (
     OutputCameLate,
+    OutputGone,
     OutputKept,
     OutputProduced,
     ProviderAttemptFailed,
@@ -105,7 +106,7 @@ def announce(recorded: Recorded[TaskEvent]) -> PublicEvent | None:
                 outputs=event.outputs,
                 removed_at=event.at,
             )
-        case TaskReserved() | TaskDeclined() | OutputKept():
+        case TaskReserved() | TaskDeclined() | OutputKept() | OutputGone():
             return None
         case ProviderJobSubmitted() | ProviderAttemptFailed():
             return None

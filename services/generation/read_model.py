@@ -24,6 +24,8 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
+    func,
+    literal_column,
     select,
     text,
     update,
@@ -35,6 +37,7 @@ from kernel.sql import Database, Statement
 from kernel.unit import Recorded
 from services.generation.domain.messages import (
     OutputCameLate,
+    OutputGone,
     OutputKept,
     OutputProduced,
     ProviderAttemptFailed,
@@ -133,6 +136,18 @@ _keep_output = (
         version=bindparam("version"),
     )
 )
+_lose_output = (
+    update(generation_tasks)
+    .where(_of_task)
+    .values(
+        outputs=func.jsonb_set(
+            _tasks.outputs,
+            bindparam("lost", type_=ARRAY(Text)),
+            literal_column("'true'::jsonb"),
+        ),
+        version=bindparam("version"),
+    )
+)
 
 _remove = _setting("stage", "version", "outputs")
 
@@ -189,6 +204,8 @@ def project(recorded: Recorded[TaskEvent]) -> Iterable[Statement]:
             yield _note, now
         case OutputKept():
             yield _keep_output, now | {"output": {str(event.index): dict(event.file)}}
+        case OutputGone():
+            yield _lose_output, now | {"lost": [str(event.index), "deleted"]}
         case TaskCompleted():
             yield _end, now | _ending("completed", event)
         case TaskCancelled():
@@ -277,6 +294,9 @@ def _changed(row: Row, values: Mapping[str, Any]) -> Row:
     changes = {name: value for name, value in values.items() if name in row}
     if "output" in values:
         changes["outputs"] = {**row["outputs"], **values["output"]}
+    if "lost" in values:
+        index, deleted = values["lost"]
+        changes["outputs"] = {**row["outputs"], index: {**row["outputs"][index], deleted: True}}
     return {**row, **changes}
 
 

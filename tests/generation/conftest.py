@@ -50,6 +50,7 @@ from services.generation.adapters.providers import (
     Running,
     Submission,
 )
+from services.generation.adapters.uploaded_files import UploadedFiles
 from services.generation.adapters.vendors import Vendors
 from services.generation.app import create_service
 from services.generation.domain.fairness import LaneLimits
@@ -410,7 +411,11 @@ async def bench(platform: Platform, clock: FakeClock, tmp_path: Path) -> Bench:
         JobRequests(
             platform.database,
             Personal("generation", platform.encryption),
-            InputImages(objects, Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))),
+            InputImages(
+                objects,
+                Outbound(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+                UploadedFiles(platform.database),
+            ),
             Callbacks(b"a secret of tests, and of nothing else", "https://smartspec.test"),
         ),
         breakers=breakers,

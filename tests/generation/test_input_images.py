@@ -15,6 +15,7 @@ from kernel.outbound import Outbound
 from services.generation.adapters import input_images
 from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.providers import Fault, InputImage, Refused
+from services.generation.adapters.uploaded_files import UploadedFiles
 from services.generation.domain.input_images import check_input_image
 from tests.generation.conftest import Bench, Generation, person
 from tests.generation.played_vendors import PICTURE
@@ -32,9 +33,10 @@ async def vendor() -> AsyncIterator[Vendor]:
 
 
 @pytest.fixture
-async def images(vendor: Vendor, tmp_path: Path) -> AsyncIterator[InputImages]:
+async def images(vendor: Vendor, bench: Bench, tmp_path: Path) -> AsyncIterator[InputImages]:
     outbound = Outbound(allowed_origins=frozenset({vendor.address}), ssl_context=NO_TLS)
-    yield InputImages(LocalObjectStore(tmp_path), outbound)
+    uploads = UploadedFiles(bench.platform.database, tries_after_s=())
+    yield InputImages(LocalObjectStore(tmp_path), outbound, uploads)
     await outbound.aclose()
 
 
@@ -50,6 +52,12 @@ def test_takes_an_address_or_an_own_key(reference: str) -> None:
         f"images/generated/{ME.hex}/",
         f"images/generated/{ME.hex}/../{OTHER.hex}/t.png",
         f"claims/{ME.hex}",
+        f"uploads/{ME.hex}.gif",
+        f"uploads/{ME.hex}.pdf",
+        f"uploads/{ME.hex}.png/x.png",
+        f"uploads/{ME.hex}.png\n",
+        f"uploads/../uploads/{ME.hex}.png",
+        f"staging/{ME.hex}.png",
         "cdn.test/a.png",
         "ftp://cdn.test/a.png",
         "file:///etc/passwd",

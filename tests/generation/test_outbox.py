@@ -9,6 +9,7 @@ from kernel.context import Origin
 from kernel.unit import Recorded
 from services.generation.domain.messages import (
     OutputCameLate,
+    OutputGone,
     OutputKept,
     OutputProduced,
     ProviderAttemptFailed,
@@ -85,6 +86,7 @@ SAID: list[tuple[TaskEvent, PublicEvent | None]] = [
         ),
     ),
     (OutputKept(ID, 1, {"key": "images/a.png"}, AT), None),
+    (OutputGone(ID, 1, AT), None),
     (
         TaskCompleted(ID, USER, PAYER, "flux-2", 15_000, "completed", AT),
         public.TaskCompleted(

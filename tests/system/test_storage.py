@@ -1,16 +1,20 @@
 """Files as a user brings, finds, shares and deletes them, over real HTTP through the gateway."""
 
 import hashlib
+import io
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import av
 import httpx
+import numpy as np
 import pytest
 
 from tests.storage.documents import PDF, png
 from tests.system.conftest import BOTH_MODES, prepared
-from tests.system.product import Product, User, new_key, new_user, running, wait_until
+from tests.system.product import V2, Product, User, new_key, new_user, running, wait_until
+from tests.system.test_models import file_of, made
 
 STORE = "/api/v2/storage"
 SCOPES = ("storage:read", "storage:write", "storage:delete")
@@ -94,6 +98,35 @@ def test_what_was_generated_is_a_file_too(user: User, files: httpx.Client) -> No
     assert files.delete(f"{STORE}/files/{file['key']}").status_code == 204
     wait_until(lambda: files.get(f"{STORE}/usage").json()["files"] == 0)
     assert files.get(f"{STORE}/files").json()["files"] == []
+
+    wait_until(lambda: user.wait(task["id"])["outputs"][0]["deleted"])
+    shown = user.wait(task["id"])
+    assert (shown["status"], shown["output_url"]) == ("completed", None)
+    assert shown["outputs"][0]["url"] is None
+    assert shown["credits_used"] == task["credits_used"]
+
+
+@BOTH_MODES
+def test_a_film_begins_with_its_users_uploaded_picture_and_a_strangers_is_refused(
+    product: Product, user: User, files: httpx.Client
+) -> None:
+    """Right after the upload was answered. The simulator's film shows the bytes that it was given;
+    what it makes of words alone has other colours."""
+    key = upload(files, png(512), "a.png").json()["key"]
+    film = made(user, "leonardo-motion-2", "it turns", aspect_ratio="1:1", input_image=key)
+    with av.open(io.BytesIO(file_of(user, film["outputs"][0])), "r") as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(frame.mean(axis=(0, 1)) - (10, 120, 200)).max() < 12
+
+    body = {"model_id": "nano-banana-pro", "prompt": "a cup", "options": {"input_image": key}}
+    with new_user(product) as stranger:
+        foreign = stranger.client.post(f"{V2}/generate", json=body)
+    assert files.delete(f"{STORE}/files/{key}").status_code == 204
+    wait_until(lambda: user.client.post(f"{V2}/generate", json=body).status_code == 422)
+    gone = user.client.post(f"{V2}/generate", json=body)
+    assert foreign.status_code == gone.status_code == 422
+    assert foreign.json()["details"] == gone.json()["details"] == {"field": "options.input_image"}
+    assert foreign.json()["message"] == gone.json()["message"]
 
 
 def test_a_strangers_file_is_not_there(product: Product, files: httpx.Client) -> None:

@@ -11,9 +11,16 @@ from kernel.errors import Invalid, NotFound
 from kernel.objects import ObjectStore
 from kernel.outbound import Outbound, OutboundFailed
 from services.generation.adapters.providers import Fault, InputImage, Refused
-from services.generation.domain.input_images import is_address, is_own_key
+from services.generation.adapters.uploaded_files import UploadedFiles
+from services.generation.domain.input_images import (
+    BYTES_MAX,
+    check_input_image,
+    check_upload,
+    is_address,
+    is_own_key,
+    is_uploaded_key,
+)
 
-BYTES_MAX: Final = 20 * 1_024 * 1_024
 FETCH_TIMEOUT_S: Final = 8.0
 """Of a job's lease, which the vendor needs the rest of."""
 NOT_THERE: Final = Refused(Fault.INPUT, "the input image is not there, or not its user's")
@@ -22,14 +29,26 @@ NO_PICTURE: Final = Refused(Fault.INPUT, "the input image is no PNG, JPEG or Web
 
 
 class InputImages:
-    def __init__(self, objects: ObjectStore, outbound: Outbound) -> None:
+    def __init__(self, objects: ObjectStore, outbound: Outbound, uploads: UploadedFiles) -> None:
         self._objects = objects
         self._outbound = outbound
+        self._uploads = uploads
+
+    async def check(self, user_id: UUID, reference: str) -> None:
+        """Before a task is made of it. Raises `Invalid` for what can't be had, as far as is known
+        without having it."""
+        check_input_image(reference, user_id)
+        if is_uploaded_key(reference):
+            upload = await self._uploads.heard_of(user_id, reference)
+            check_upload(None if upload is None else upload.size)
 
     async def read(self, user_id: UUID, reference: str) -> InputImage | Refused:
         """The picture, or `INPUT` with why it can't be had: nothing was asked of a vendor."""
         if is_own_key(reference, user_id):
             content = await self._own(reference)
+        elif is_uploaded_key(reference):
+            own = await self._uploads.find(user_id, reference)
+            content = NOT_THERE if own is None else await self._own(reference)
         elif is_address(reference):
             content = await self._fetched(reference)
         else:

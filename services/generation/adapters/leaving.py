@@ -31,6 +31,10 @@ _DELETIONS: Final = (
     """
     DELETE FROM generation.idempotency WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM generation.idempotency WHERE principal = $1::uuid::text LIMIT $2))""",
+    # Whose the uploads are.
+    """
+    DELETE FROM generation.uploaded_files WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM generation.uploaded_files WHERE user_id = $1 LIMIT $2))""",
     # A vendor's words, which may repeat a prompt.
     """
     UPDATE generation.provider_jobs SET error = NULL WHERE job_id = ANY(ARRAY(

@@ -71,8 +71,10 @@ class GenerateRequest(_Strict):
 
 
 class OutputBody(BaseModel):
+    """One whose file was `deleted` has no links."""
+
     key: str
-    url: str
+    url: str | None
     thumbnail_url: str | None
     mime_type: str
     width: int | None
@@ -82,6 +84,7 @@ class OutputBody(BaseModel):
     sha256: str
     blurhash: str | None
     safety: str | None
+    deleted: bool = False
 
 
 class ErrorBody(BaseModel):
@@ -217,11 +220,12 @@ def task_body(
 
 
 def _output_body(file: Mapping[str, Any], objects: ObjectLinks, now: datetime) -> OutputBody:
-    thumbnail = file["thumbnail_key"]
+    deleted = file.get("deleted", False)
+    thumbnail = None if deleted else file["thumbnail_key"]
     expires_at = now + LINK_LIFETIME
     return OutputBody(
         key=file["key"],
-        url=objects.link(file["key"], expires_at=expires_at),
+        url=None if deleted else objects.link(file["key"], expires_at=expires_at),
         thumbnail_url=objects.link(thumbnail, expires_at=expires_at) if thumbnail else None,
         mime_type=file["mime_type"],
         width=file["width"],
@@ -231,6 +235,7 @@ def _output_body(file: Mapping[str, Any], objects: ObjectLinks, now: datetime) -
         sha256=file["sha256"],
         blurhash=file.get("blurhash"),
         safety=file.get("safety"),
+        deleted=deleted,
     )
 
 

@@ -26,6 +26,7 @@ from services.generation.adapters.due_list import (
     record_met,
     record_silence,
 )
+from services.generation.adapters.input_images import InputImages
 from services.generation.adapters.queue import Queue
 from services.generation.adapters.quotes import Quotes, Subject
 from services.generation.adapters.vendors import Vendors
@@ -37,7 +38,6 @@ from services.generation.api.bodies import (
 )
 from services.generation.api.screening import Screening
 from services.generation.domain.catalogue import Catalogue, ProviderModel
-from services.generation.domain.input_images import check_input_image
 from services.generation.domain.messages import (
     CancelTask,
     CreateTask,
@@ -79,6 +79,7 @@ class Tasks:
     screening: Screening
     vendors: Vendors
     quotes: Quotes
+    input_images: InputImages
     own_key_price_percent: int
     reserve_timeout_s: float
     deadline_s: int | None
@@ -96,7 +97,7 @@ class Tasks:
             )
         order = order_of(model, request.options, text, WHOLE_PERCENT)
         if (reference := order.options.get("input_image")) is not None:
-            check_input_image(reference, who.user_id)
+            await self.input_images.check(who.user_id, reference)
         sources = [source for source in model.providers if source.takes(order.options)]
         if await self.vendors.has_own_key(who.user_id, sources[0].provider):
             part = order_of(model, request.options, text, self.own_key_price_percent)

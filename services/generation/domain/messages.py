@@ -120,6 +120,14 @@ class HearStored:
 
 
 @dataclass(frozen=True, slots=True)
+class HearGone:
+    """Storage keeps output `index` no more."""
+
+    index: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FailTask:
     """`outcome` is a row of the policy; `code` and `message` are what the user reads."""
 
@@ -150,6 +158,7 @@ TaskCommand: TypeAlias = (
     | RecordAttemptFailed
     | RecordProduced
     | HearStored
+    | HearGone
     | FailTask
     | CancelTask
     | RemoveTask
@@ -254,6 +263,15 @@ class OutputKept:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputGone:
+    """Its file was deleted; that it was made, and what it cost, stays."""
+
+    task_id: UUID
+    index: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class OutputCameLate:
     """A vendor made output `index` after the task had ended: nobody gets it, and nobody pays the
     `price_units` that it would have cost."""
@@ -318,6 +336,7 @@ TaskEvent: TypeAlias = (
     | TaskStarted
     | OutputProduced
     | OutputKept
+    | OutputGone
     | TaskCompleted
     | TaskFailed
     | TaskCancelled

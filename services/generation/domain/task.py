@@ -19,9 +19,11 @@ from services.generation.domain.messages import (
     FailTask,
     GiveUpReserving,
     HearDeclined,
+    HearGone,
     HearReserved,
     HearStored,
     OutputCameLate,
+    OutputGone,
     OutputKept,
     OutputProduced,
     ProviderAttemptFailed,
@@ -65,9 +67,9 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`produced`, `kept` and `late` (made after the task had ended) are the indexes of outputs,
-    ascending; sizes, `meter` and `vendor_model` as `CreateTask` has them; with `own_key` it is made
-    under its user's own key of the provider, to its end."""
+    """`produced`, `kept`, `gone` (deleted since) and `late` (made after the task had ended) are the
+    indexes of outputs, ascending; sizes, `meter` and `vendor_model` as `CreateTask` has them; with
+    `own_key` it is made under its user's own key of the provider, to its end."""
 
     stage: Stage = Stage.NONE
     task_id: UUID = NOBODY
@@ -88,6 +90,7 @@ class Task:
     meter: LengthPrice | None = None
     provider: str = ""
     vendor_model: str = ""
+    gone: tuple[int, ...] = ()
 
 
 def evolve(state: Task, event: TaskEvent) -> Task:
@@ -121,6 +124,8 @@ def evolve(state: Task, event: TaskEvent) -> Task:
             return replace(state, stage=stage, produced=produced)
         case OutputKept():
             return replace(state, kept=tuple(sorted({*state.kept, event.index})))
+        case OutputGone():
+            return replace(state, gone=tuple(sorted({*state.gone, event.index})))
         case OutputCameLate():
             return replace(state, late=tuple(sorted({*state.late, event.index})))
         case TaskCompleted():
@@ -144,6 +149,8 @@ def decide(command: TaskCommand, state: Task) -> Sequence[TaskEvent]:
         return () if state.stage != Stage.NONE else (_created(command),)
     if state.stage == Stage.NONE:
         raise NotFound("task_not_found", "There is no such task.")
+    if isinstance(command, HearGone):
+        return _gone(command, state)
     if state.stage.ended:
         return _after_its_end(command, state)
     match command:
@@ -333,6 +340,16 @@ def _stored(command: HearStored, state: Task) -> Sequence[TaskEvent]:
     return kept, completed
 
 
+def _gone(command: HearGone, state: Task) -> Sequence[TaskEvent]:
+    """Once; of what was never shown, or is not shown any more, nothing."""
+    if command.index in state.kept:
+        told = command.index in state.gone or state.stage == Stage.REMOVED
+        return () if told else (OutputGone(state.task_id, command.index, command.at),)
+    if state.stage.ended:
+        return ()
+    raise Deferred(f"output {command.index} of task {state.task_id} is not kept yet")
+
+
 def _owed_units(command: HearStored, state: Task) -> int:
     """Of what is metered, the price of its real length, and never more than was reserved."""
     length_s = command.file.get("duration_seconds")
@@ -385,6 +402,7 @@ TASK: Aggregate[TaskEvent, Task] = Aggregate(
         TaskFailed,
         TaskCancelled,
         OutputCameLate,
+        OutputGone,
         TaskRemoved,
     ),
 )

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import c2pa
 
@@ -28,7 +29,9 @@ SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 REASONS_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 200
 BUFFER_BYTES: Final = 1 << 20
-"""The library reads and writes in thousands of small pieces, each of them a call of Python's."""
+IN_MEMORY_BYTES_MAX: Final = 32 << 20
+"""The library reads and writes in thousands of small pieces, each of them a call of Python's; what
+is no larger than this is read before."""
 _SOURCE_TYPE: Final = re.compile(re.escape(SOURCE_TYPES) + r"([A-Za-z]{1,64})", re.ASCII)
 # By C2PA 2.2, 15.2.2: of the failures, those which say that bytes are not those signed.
 _CHANGED: Final = re.compile(r"\.(?:mismatch|altered|missing|inaccessible)$|malformed", re.ASCII)
@@ -68,7 +71,7 @@ def sign(
                     with original.open("rb") as file:
                         builder.add_ingredient({"relationship": "parentOf"}, kept, file)
                 with (
-                    path.open("rb", buffering=BUFFER_BYTES) as source,
+                    _opened(path) as source,
                     target.open("x+b", buffering=BUFFER_BYTES) as signed,
                 ):
                     builder.sign(_signing(signer), mime_type, source, signed)
@@ -114,6 +117,12 @@ def _context(anchors: str | None = None) -> c2pa.Context:
     return c2pa.Context(c2pa.Settings.from_dict(settings))
 
 
+def _opened(path: Path) -> BinaryIO:
+    if path.stat().st_size <= IN_MEMORY_BYTES_MAX:
+        return BytesIO(path.read_bytes())
+    return path.open("rb", buffering=BUFFER_BYTES)
+
+
 def _signing(signer: Signer) -> c2pa.Signer:
     return c2pa.Signer.from_info(
         c2pa.C2paSignerInfo(
@@ -127,7 +136,7 @@ def _type_of_signed(path: Path, context: c2pa.Context) -> str | None:
     mime_type = type_of(path)
     if mime_type not in TYPES:
         return None
-    with suppress(c2pa.C2paError), path.open("rb") as file:
+    with suppress(c2pa.C2paError), _opened(path) as file:
         reader = c2pa.Reader.try_create(mime_type, file, None, context)
         if reader is not None:
             reader.close()
