@@ -5,11 +5,11 @@ others made. Its library must not have been used before a fork, only after.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -28,10 +28,9 @@ LABEL: Final = "org.smartspec.generation"
 SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 REASONS_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 200
+PNG_CHUNKS_MAX: Final = 10_000
 BUFFER_BYTES: Final = 1 << 20
-IN_MEMORY_BYTES_MAX: Final = 32 << 20
-"""The library reads and writes in thousands of small pieces, each of them a call of Python's; what
-is no larger than this is read before."""
+"""The library reads and writes in thousands of small pieces, each of them a call of Python's."""
 _SOURCE_TYPE: Final = re.compile(re.escape(SOURCE_TYPES) + r"([A-Za-z]{1,64})", re.ASCII)
 # By C2PA 2.2, 15.2.2: of the failures, those which say that bytes are not those signed.
 _CHANGED: Final = re.compile(r"\.(?:mismatch|altered|missing|inaccessible)$|malformed", re.ASCII)
@@ -118,8 +117,6 @@ def _context(anchors: str | None = None) -> c2pa.Context:
 
 
 def _opened(path: Path) -> BinaryIO:
-    if path.stat().st_size <= IN_MEMORY_BYTES_MAX:
-        return BytesIO(path.read_bytes())
     return path.open("rb", buffering=BUFFER_BYTES)
 
 
@@ -134,7 +131,7 @@ def _signing(signer: Signer) -> c2pa.Signer:
 def _type_of_signed(path: Path, context: c2pa.Context) -> str | None:
     """The type of a file that has a manifest; None without one that can be read."""
     mime_type = type_of(path)
-    if mime_type not in TYPES:
+    if mime_type not in TYPES or (mime_type == "image/png" and not _has_manifest_chunk(path)):
         return None
     with suppress(c2pa.C2paError), _opened(path) as file:
         reader = c2pa.Reader.try_create(mime_type, file, None, context)
@@ -142,6 +139,19 @@ def _type_of_signed(path: Path, context: c2pa.Context) -> str | None:
             reader.close()
             return mime_type
     return None
+
+
+def _has_manifest_chunk(path: Path) -> bool:
+    """Whether a PNG may have a chunk of C2PA's (C2PA 2.2, A.3.2): the library would read all of the
+    file to tell."""
+    with path.open("rb") as file:
+        file.seek(8)
+        for _ in range(PNG_CHUNKS_MAX):
+            length, name = int.from_bytes(file.read(4)), file.read(4)
+            if name in {b"caBX", b"IEND", b""}:
+                return name == b"caBX"
+            file.seek(length + 4, os.SEEK_CUR)
+    return True
 
 
 def _manifest(mime_type: str, made: Made, *, is_edit: bool) -> dict[str, Any]:
