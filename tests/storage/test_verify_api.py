@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +15,7 @@ from PIL import Image
 from contracts.generation import OutputProduced
 from kernel.clock import new_id
 from kernel.context import Origin, caused_by
+from kernel.http.client import ADDRESS_HEADER
 from kernel.http.identity import HEADER, ITSELF
 from kernel.objects import LocalObjectStore
 from kernel.outbound import Outbound
@@ -264,25 +265,40 @@ async def test_a_form_without_a_file_is_422_and_a_large_one_413(world: World) ->
     assert (large.status_code, large.json()["error"]) == (413, "file_too_large")
 
 
-async def test_only_so_many_are_answered_at_once(world: World) -> None:
+async def refused_of(world: World, addresses: Sequence[str]) -> int:
+    """How many of so many slow clients at once, by their addresses, are asked to come again."""
     sending = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"--edge\r\n"
         await sending.wait()
 
-    headers = {"content-type": "multipart/form-data; boundary=edge"}
-    held = [
-        asyncio.create_task(world.client.post(PATH, content=slow(), headers=headers))
-        for _ in range(verify_api.AT_ONCE_MAX + 1)
-    ]
+    def ask(address: str) -> Awaitable[httpx.Response]:
+        headers = {
+            "content-type": "multipart/form-data; boundary=edge",
+            ADDRESS_HEADER: address,
+        }
+        return world.client.post(PATH, content=slow(), headers=headers)
+
+    held = [asyncio.ensure_future(ask(address)) for address in addresses]
     first, _ = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
     sending.set()
     answers = await asyncio.gather(*held)
+    assert {each.result().status_code for each in first} == {429}
+    assert {answer.status_code for answer in answers} == {422, 429}
+    return [answer.status_code for answer in answers].count(429)
 
-    assert [each.result().status_code for each in first] == [429]
-    assert sorted(answer.status_code for answer in answers) == [422] * 4 + [429]
+
+async def test_only_so_many_are_answered_at_once(world: World) -> None:
+    addresses = [f"2001:db8::{nth}" for nth in range(verify_api.AT_ONCE_MAX + 1)]
+
+    assert await refused_of(world, addresses) == 1
     assert (await world.verify(encoded(picture(2)))) == NOTHING
+
+
+async def test_who_sends_slowly_leaves_places_to_other_addresses(world: World) -> None:
+    assert await refused_of(world, ["2001:db8::1"] * 3 + ["2001:db8::2"]) == 1
+    assert await refused_of(world, ["2001:db8::1"] * 3) == 1
 
 
 async def test_a_child_that_fails_is_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

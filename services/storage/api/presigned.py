@@ -37,7 +37,8 @@ def add_presigned(router: APIRouter, shelf: Shelf) -> None:
 
     @router.post("/confirm-upload")
     async def confirm_upload(body: ConfirmRequest, caller: Caller) -> UploadAnswer:
-        """Have what was put by a link looked at and kept. Said again, it answers the same."""
+        """Have what was put by a link looked at and kept. Said again it answers the same, and 409
+        while it is being looked at."""
         caller.require("storage:write")
         key = body.key
         upload_id = _upload_of(key)

@@ -3,9 +3,9 @@
 The EU AI Act (Article 50) expects of those who generate media that this can be found out.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -15,14 +15,17 @@ from pydantic import BaseModel, Field
 
 from kernel.clock import new_id
 from kernel.errors import RateLimited, Unavailable, UnsupportedMedia
-from kernel.http import Caller
+from kernel.http import Caller, FromClient
 from services.storage.adapters.media import MediaRefused
 from services.storage.adapters.receiving import receive_file
 from services.storage.adapters.sandbox import CheckFailed
 from services.storage.adapters.verifying import Judgement, Verifier
 
-AT_ONCE_MAX: Final = 4
-"""Of each process; so many files may lie on its disk, or wait for a child."""
+AT_ONCE_MAX: Final = 16
+"""Of each process; so many files may lie on its disk, come, or wait for a child."""
+AT_ONCE_OF_AN_ADDRESS_MAX: Final = 2
+"""Whoever sends slowly takes no more places than that."""
+IDLE_S: Final = 10.0
 
 _FORM: Final = {
     "requestBody": {
@@ -95,21 +98,23 @@ class Verdict(BaseModel):
         )
 
 
-@dataclass
 class _Room:
     """For so many files at once; who comes then is asked to come again."""
 
-    taken: int = 0
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def taken_up(self) -> Iterator[None]:
-        if self.taken >= AT_ONCE_MAX:
+    def taken_up(self, address: str) -> Iterator[None]:
+        is_full = self._taken.total() >= AT_ONCE_MAX
+        if is_full or self._taken[address] >= AT_ONCE_OF_AN_ADDRESS_MAX:
             raise RateLimited("too_busy", "Others are being answered.", retry_after_s=2)
-        self.taken += 1
+        self._taken[address] += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self._taken[address] -= 1
+            self._taken += Counter()  # forgets who has none
 
 
 def verify_routes(verifier: Verifier, incoming: Path, bytes_max: int) -> APIRouter:
@@ -118,12 +123,12 @@ def verify_routes(verifier: Verifier, incoming: Path, bytes_max: int) -> APIRout
     room = _Room()
 
     @router.post("/verify", openapi_extra=_FORM)
-    async def verify(request: Request, _: Caller) -> Verdict:
+    async def verify(request: Request, _: Caller, client: FromClient) -> Verdict:
         """Who made this file, by which model, when, and is it intact. It is forgotten at once."""
         path = incoming / f"{new_id().hex}.verify"
-        with room.taken_up():
+        with room.taken_up(client.address):
             try:
-                file = await receive_file(request, path, bytes_max)
+                file = await receive_file(request, path, bytes_max, idle_s=IDLE_S)
                 return Verdict.of(await verifier.judge(path, file.sha256))
             except MediaRefused as refused:
                 if refused.code == "unsupported_type":

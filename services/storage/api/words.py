@@ -52,8 +52,8 @@ class PresignRequest(_Asked):
 
     method: Literal["get_object", "put_object"] = "get_object"
     key: str | None = Field(None, max_length=512)
-    expires_in: int = Field(PUT_LINK_S_MAX, ge=1, le=LINK_S_MAX)
-    size: int | None = Field(None, ge=1)
+    expires_in: int = Field(PUT_LINK_S_MAX, ge=1, le=LINK_S_MAX, strict=True)
+    size: int | None = Field(None, ge=1, strict=True)
     content_type: str | None = Field(None, max_length=127)
     filename: str | None = Field(None, max_length=255)
 
