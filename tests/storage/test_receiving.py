@@ -110,7 +110,7 @@ def test_where_the_body_is_cut_into_pieces_changes_nothing(
 
 
 async def test_a_file_larger_than_a_buffer_is_written_in_order(tmp_path: Path) -> None:
-    content = bytes(range(251)) * (3 * receiving.BUFFER_BYTES // 251)
+    content = bytes(range(251)) * (3 * receiving.BUFFER_BYTES_MAX // 251)
     pieces = cut(form(part(content)), range(0, len(content), 65_536))
 
     file = await received(tmp_path, pieces, max_bytes=len(content))

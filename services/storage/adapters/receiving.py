@@ -6,12 +6,13 @@ buffers, and what `forms` holds of a form.
 
 import asyncio
 import hashlib
+import os
 import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -30,7 +31,15 @@ IDLE_S: Final = 30.0
 GRACE_S: Final = 60.0
 BYTES_PER_S_MIN: Final = 16 * 1024
 """After the grace, a body that comes slower than this on the whole is given up."""
-BUFFER_BYTES: Final = 1024 * 1024
+BUFFER_BYTES_MAX: Final = 8 << 20
+BUFFERS_BYTES_MAX: Final = 32 << 20
+BUFFER_BYTES_MIN: Final = 1 << 20
+"""Two for each file that comes. Fewer hand-overs to the thread make a single one quicker; of many
+files each has less."""
+WRITE_BYTES: Final = 128 << 10
+"""Of a call: larger ones make the kernel look for memory in one piece, which it runs out of."""
+FLUSH_BYTES: Final = 64 << 20
+"""So much is sent on to the disk while more comes: the last flush has the rest to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,29 +147,39 @@ async def _in_time(request: Request, idle_s: float) -> AsyncGenerator[bytes, Non
 class _Sink:
     """Hashes and writes in threads: one buffer is written while the next one fills."""
 
+    _open: ClassVar[int] = 0
+    """In this process."""
+
     def __init__(self, target: Path) -> None:
         self._target = target
         self._digest = hashlib.sha256()
-        self._held = bytearray()
+        # Both are filled again and again: memory that is new each time costs as much as hashing.
+        self._filling, self._written_last = bytearray(), bytearray()
+        self._filled = self._unflushed_bytes = 0
         self._writing: asyncio.Future[None] | None = None
         # A thread that outlives its request's task must not write to another file's descriptor.
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._file = self._target.open("xb", buffering=0)
+        _Sink._open += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        _Sink._open -= 1
         with self._lock:
             self._file.close()
         if kind is not None:
             self._target.unlink(missing_ok=True)
 
     def take(self, data: bytes) -> None:
-        self._held += data
+        end = self._filled + len(data)
+        self._filling[self._filled : end] = data
+        self._filled = end
 
     async def relieve(self) -> None:
-        if len(self._held) >= BUFFER_BYTES:
+        share = BUFFERS_BYTES_MAX // _Sink._open
+        if self._filled >= min(BUFFER_BYTES_MAX, max(BUFFER_BYTES_MIN, share)):
             await self._begin_writing()
 
     async def finish(self) -> str:
@@ -171,23 +190,40 @@ class _Sink:
 
     async def _begin_writing(self) -> None:
         await self._written()
-        held, self._held = self._held, bytearray()
-        self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, held))
+        self._begin_flushing()
+        full, filled = self._filling, self._filled
+        self._filling, self._written_last, self._filled = self._written_last, full, 0
+        self._unflushed_bytes += filled
+        self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, full, filled))
         self._writing.add_done_callback(_heard)
+
+    def _begin_flushing(self) -> None:
+        """Nobody waits for it, and its failure is the last flush's too."""
+        if self._unflushed_bytes >= FLUSH_BYTES:
+            self._unflushed_bytes = 0
+            flushing = asyncio.to_thread(_flush, os.dup(self._file.fileno()))
+            asyncio.ensure_future(flushing).add_done_callback(_heard)
 
     async def _written(self) -> None:
         if self._writing is not None:
             await self._writing
             self._writing = None
 
-    def _write(self, held: bytearray) -> None:
-        with self._lock:
+    def _write(self, buffer: bytearray, filled: int) -> None:
+        with self._lock, memoryview(buffer)[:filled] as left:
             if self._file.closed:
                 return
-            self._digest.update(held)
-            left = memoryview(held)
-            while left:
-                left = left[self._file.write(left) :]
+            self._digest.update(left)
+            written = 0
+            while written < filled:
+                written += self._file.write(left[written : written + WRITE_BYTES])
+
+
+def _flush(file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _heard(writing: asyncio.Future[None]) -> None:
