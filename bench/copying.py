@@ -1,5 +1,7 @@
 """A large file, and clients who send and get it: the same for the product and for its peer."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +28,7 @@ async def sent(url: str, path: Path, headers: Mapping[str, str] | None = None) -
         "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
         "Content-Length": str(size),
     }
+    await asyncio.to_thread(os.sync)  # what was written and deleted before is not for this to wait
     async with _session() as session:
         began_s = perf_counter()
         async with session.post(url, data=_form(path), headers=named) as answer:

@@ -1,6 +1,10 @@
-"""What storage does to a picture, on one processor: small pictures, manifests, invisible marks."""
+"""python -m bench.pictures: what storage does to a picture, on one processor: small pictures,
+manifests, invisible marks. It says its figures as a line of JSON; `bench.storage` asks for them.
+"""
 
+import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,7 +32,7 @@ _MARK: Final = 0x5EED_5EED_5EED
 
 
 def on_one_processor() -> Figures:
-    """Call it in a thread of its own, which stays on that processor."""
+    """This process stays on that processor."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     signer = own_root.derived(_SECRET).signer
     with tempfile.TemporaryDirectory(prefix="smartspec-bench-") as name:
@@ -77,3 +81,7 @@ def _drawn(size: tuple[int, int]) -> Image.Image:
 def _psnr_db(one: Image.Image, other: Image.Image) -> float:
     difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
     return round(float(10 * np.log10(255**2 / np.mean(difference**2))), 2)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{json.dumps(on_one_processor())}\n")

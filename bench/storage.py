@@ -4,6 +4,8 @@ a film, at which storage looks; and what is done to a picture, on one processor.
 """
 
 import asyncio
+import json
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,8 +17,7 @@ import psutil
 
 from bench.copying import got, sent
 from bench.large_files import write_model, write_noise_film
-from bench.peer import figures_of
-from bench.pictures import on_one_processor
+from bench.peer import ROOT, figures_of
 from bench.repetitions import Case, Figures, Medians, Row, ratio, repeated, run
 from bench.servers import RABBITMQ, facts, fresh_database, fresh_queues
 from tests.system.product import Product, new_key, new_user
@@ -24,6 +25,7 @@ from tests.system.product import Product, new_key, new_user
 BYTES: Final = 1 << 30
 STORAGE_API: Final = "/api/v2/storage"
 SCOPES: Final = ("storage:read", "storage:write", "storage:delete")
+SMALL: Final = "small.glb"
 GATEWAY, STORAGE = "services.gateway", "services.storage"
 RSS_MB_GOAL: Final = 150
 MB: Final = 1_000_000
@@ -34,6 +36,7 @@ async def measure() -> dict[str, Any]:
         model, film = Path(folder, "model.glb"), Path(folder, "film.mp4")
         await asyncio.to_thread(write_model, model, BYTES)
         await asyncio.to_thread(write_noise_film, film, BYTES)
+        await asyncio.to_thread(write_model, model.with_name(SMALL), 1 << 20)
         result = await repeated(
             [
                 Case("product", lambda: _product(model, film)),
@@ -83,7 +86,16 @@ def _table(cases: Medians) -> list[Row]:
 
 
 async def _picture() -> Figures:
-    return await asyncio.to_thread(on_one_processor)
+    """In a process that is set up as storage's children are."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.pictures"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "OPENBLAS_NUM_THREADS": "1"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    figures: Figures = json.loads(said)
+    return figures
 
 
 async def _product(model: Path, film: Path) -> Figures:
@@ -92,6 +104,9 @@ async def _product(model: Path, film: Path) -> Figures:
         peaks = _Peaks(product.process.pid)
         headers = {"X-API-Key": key}
         upload = f"{product.url}{STORAGE_API}/upload"
+        await sent(
+            upload, model.with_name(SMALL), headers
+        )  # starts the process that looks at files
         sent_s, answer = await sent(upload, model, headers)
         url = f"{product.url}{STORAGE_API}/files/{answer['key']}"
         got_s = await got(url, answer["size"], headers)

@@ -70,8 +70,8 @@ def install_uploads(armed: Any) -> None:
     receive, finish, keep = receiving._Sink._write, Intake._finish, Intake._keep
     put, delete_now = LocalObjectStore.put_file, Unwanted.delete_now
 
-    def receiving_some(self: Any, held: Any) -> None:
-        receive(self, held)
+    def receiving_some(self: Any, *arguments: Any) -> None:
+        receive(self, *arguments)
         armed.reach(WHILE_RECEIVING)
 
     async def finishing(self: Any, *arguments: Any) -> Any:

@@ -23,7 +23,7 @@ HEADERS_MAX: Final = 8
 HEADER_BYTES_MAX: Final = 2_048
 NAME_CHARS_MAX: Final = 255
 
-Take = Callable[[bytes], None]
+Take = Callable[[memoryview], None]
 """What becomes of the file's next bytes."""
 
 
@@ -133,7 +133,7 @@ class Form:
         self.size += end - start
         if self.size > self._max_bytes:
             raise too_large(self._max_bytes)
-        self._take(data[start:end])
+        self._take(memoryview(data)[start:end])
 
     def _end_part(self) -> None:
         if self._part is not self.file:

@@ -36,7 +36,7 @@ BUFFERS_BYTES_MAX: Final = 32 << 20
 BUFFER_BYTES_MIN: Final = 1 << 20
 """Two for each file that comes. Fewer hand-overs to the thread make a single one quicker; of many
 files each has less."""
-WRITE_BYTES: Final = 128 << 10
+WRITE_BYTES: Final = 512 << 10
 """Of a call: larger ones make the kernel look for memory in one piece, which it runs out of."""
 FLUSH_BYTES: Final = 64 << 20
 """So much is sent on to the disk while more comes: the last flush has the rest to wait for."""
@@ -172,10 +172,13 @@ class _Sink:
         if kind is not None:
             self._target.unlink(missing_ok=True)
 
-    def take(self, data: bytes) -> None:
-        end = self._filled + len(data)
-        self._filling[self._filled : end] = data
-        self._filled = end
+    def take(self, data: bytes | memoryview) -> None:
+        """Copied once: a slice of a bytearray would be given a copy of its own first."""
+        there = min(len(data), len(self._filling) - self._filled)
+        with memoryview(self._filling) as filling:
+            filling[self._filled : self._filled + there] = data[:there]
+        self._filling += data[there:]
+        self._filled += len(data)
 
     async def relieve(self) -> None:
         share = BUFFERS_BYTES_MAX // _Sink._open
