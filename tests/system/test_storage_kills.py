@@ -32,7 +32,7 @@ from tests.system.product import (
 
 FILES: Final = "/api/v2/storage"
 AN_HOUR_AND_MORE_S: Final = 7_200
-BIG: Final = b"a line of a text that is long enough to be written in parts\n" * 80_000
+BIG: Final = b"a line of a text that is long enough to be written in parts\n" * 200_000
 
 
 def picture() -> bytes:
