@@ -165,9 +165,10 @@ class Product:
     def interrupt(self) -> None:
         """What Ctrl-C is to the product itself: SIGINT, to it alone."""
         for process in psutil.Process(self._started.pid).children(recursive=True):
-            if process.cmdline()[1:3] == ["-m", "services"]:
-                process.send_signal(signal.SIGINT)
-                return
+            with suppress(psutil.NoSuchProcess):  # what looks at a file ends with it
+                if process.cmdline()[1:3] == ["-m", "services"]:
+                    process.send_signal(signal.SIGINT)
+                    return
         raise Broken(f"there is nothing to interrupt: {self.words}")
 
     def wait_gone(self, timeout_s: float = GONE_TIMEOUT_S) -> tuple[int, float]:

@@ -112,7 +112,7 @@ async def _ask(product: Product, user: User, for_s: float) -> Answers:
 
 def _memory_bytes(product: Product) -> dict[int, int]:
     """Resident, of each service's process by its id."""
-    children = psutil.Process(product.process.pid).children(recursive=True)
+    children = psutil.Process(product.process.pid).children()
     return {child.pid: child.memory_info().rss for child in children if _is_service(child)}
 
 

@@ -48,7 +48,7 @@ def test_identity_headers_of_a_client_change_nothing(product: Product, user: Use
 
 def services(product: Product) -> Iterator[tuple[str, str]]:
     """The name and the address of each process behind the gateway."""
-    for child in psutil.Process(product.process.pid).children(recursive=True):
+    for child in psutil.Process(product.process.pid).children():
         module = child.cmdline()[-1]
         name = module.removeprefix("services.")
         if module.startswith("services.") and name in INNER:

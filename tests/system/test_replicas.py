@@ -43,7 +43,7 @@ def user(product: Product) -> Iterator[User]:
 @pytest.fixture
 def replicas(product: Product) -> list[str]:
     """Their addresses."""
-    children = psutil.Process(product.process.pid).children(recursive=True)
+    children = psutil.Process(product.process.pid).children()
     found = [
         f"http://127.0.0.1:{child.environ()['PORT']}"
         for child in children
