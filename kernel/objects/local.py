@@ -138,15 +138,6 @@ class LocalObjectStore:
     async def delete(self, key: str) -> None:
         await _in_thread(self._delete, ObjectKey(key))
 
-    async def path_of(self, key: str) -> Path:
-        """The file of an object that is there, for serving ranges from it; never a link.
-
-        Raises NotFound (`object_not_found`), Invalid (`invalid_object_key`).
-        """
-        checked = ObjectKey(key)
-        await asyncio.to_thread(self._stat, checked)
-        return self._root.joinpath(*checked.segments)
-
     async def listed(self, prefix: str) -> AsyncIterator[StoredObject]:
         walk = self._walk(prefix)
         while some := await _in_thread(lambda: list(islice(walk, _LISTED_AT_ONCE))):

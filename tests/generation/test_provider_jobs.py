@@ -274,7 +274,7 @@ async def test_an_output_that_comes_with_the_answer_after_the_end_is_late_and_no
     (job,) = await bench.job_rows(task)
     assert job["state"] == "done"
     with pytest.raises(NotFound):
-        await bench.objects.path_of(f"claims/{job['job_id']}")
+        await bench.objects.stat(f"claims/{job['job_id']}")
 
 
 async def test_a_task_that_ended_before_its_submit_is_not_submitted(bench: Bench) -> None:
@@ -464,7 +464,7 @@ async def test_an_output_that_came_with_the_answer_waits_in_the_object_store(ben
     await bench.attend()
     (produced,) = (one for one in await bench.events(task) if one["type"] == "OutputProduced")
     assert produced["url"] == ""
-    path = await bench.objects.path_of(produced["object_key"])
+    path = bench.objects.incoming.parent / produced["object_key"]
     assert path.read_bytes() == b"a picture"
     assert (await bench.state(task)).stage == Stage.STORING
     assert await state_of(bench, task) == "done"

@@ -230,4 +230,4 @@ async def test_a_worker_that_dies_asks_for_nothing_twice(
         [row] = await bench.due.unknown_jobs()
         assert (await bench.events(task))[-1]["charged_units"] == 0
         with pytest.raises(NotFound):
-            await bench.objects.path_of(f"claims/{row['job_id']}")
+            await bench.objects.stat(f"claims/{row['job_id']}")

@@ -99,7 +99,7 @@ class World:
         return task_id, await self.content(task_id)
 
     async def content(self, task_id: UUID) -> bytes:
-        path = await self.objects.path_of(f"images/generated/{USER.hex}/{task_id.hex}.png")
+        path = self.objects.incoming.parent / f"images/generated/{USER.hex}/{task_id.hex}.png"
         return path.read_bytes()
 
     async def expect(self, content: bytes) -> UUID:

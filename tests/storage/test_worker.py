@@ -201,7 +201,7 @@ class World:
         """The facts of the one file on record, and where it lies."""
         ((kind, data),) = await self.events()
         assert kind == "OutputStored"
-        return data["file"], await self.objects.path_of(data["file"]["key"])
+        return data["file"], self.objects.incoming.parent / data["file"]["key"]
 
     async def rejected(self) -> tuple[str, str]:
         ((kind, data),) = await self.events()
@@ -265,7 +265,7 @@ async def test_keeps_a_thumbnail_beside_it(world: World, vendor: Vendor) -> None
 
     facts, _ = await world.kept()
     assert facts["thumbnail_key"] == f"images/thumbnails/{task_id.hex}.webp"
-    small = examine(await world.objects.path_of(facts["thumbnail_key"]))
+    small = examine(world.objects.incoming.parent / facts["thumbnail_key"])
     assert small.mime_type == "image/webp"
 
 
@@ -304,7 +304,7 @@ async def test_every_output_of_a_task_has_a_file_of_its_own(world: World, vendor
     kept = [data["file"] for _, data in await world.events()]
     assert len({file["sha256"] for file in kept}) == 3
     for file in kept:
-        assert sha256_of(await world.objects.path_of(file["key"])) == file["sha256"]
+        assert sha256_of(world.objects.incoming.parent / file["key"]) == file["sha256"]
 
 
 @pytest.mark.parametrize("came", [(100, 40), (63, 48)])
@@ -364,7 +364,7 @@ async def test_keeps_films_avatars_and_sounds_as_they_came_with_a_small_picture(
     assert (facts["width"], facts["height"]) == (size or (None, None))
     assert facts["duration_seconds"] == pytest.approx(1.0, abs=0.05)
     assert facts["thumbnail_key"] == f"images/thumbnails/{task_id.hex}.webp"
-    small = examine(await world.objects.path_of(facts["thumbnail_key"]))
+    small = examine(world.objects.incoming.parent / facts["thumbnail_key"])
     assert small.mime_type == "image/webp"
     assert len(world.objects_on_disk()) == 2
 
